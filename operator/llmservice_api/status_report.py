@@ -1,0 +1,67 @@
+"""What a sidecar tells the operator and people: the versioned JSON of `GET :9090/status`."""
+
+from __future__ import annotations
+
+import msgspec
+
+REPORT_VERSION = 1
+
+
+class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine as its sidecar sees it."""
+
+    healthy: bool
+    message: str = ""
+
+
+class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate now. `order` is what is really served: FCFS while the guard is open or in Shadow."""
+
+    policy: str
+    order: str
+    queued_requests: int
+    queued_tokens: float
+    in_flight_slots: int
+    limit_slots: int
+    backlog_s: float
+    gamma_per_s: float
+
+
+class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The predictor's state and how well it ranks (Kendall tau-b with its 95 % bounds)."""
+
+    mode: str
+    kind: str
+    state: str  # Ready | Loading | Failed | Disabled
+    message: str = ""
+    samples: int = 0
+    calibrated: bool | None = None  # None below the configured minimum of samples
+    tau: float | None = None
+    tau_lower: float | None = None
+    tau_upper: float | None = None
+    estimated_gain_ratio: float | None = (
+        None  # mean wait under SSJF / under FCFS, Shadow and Enforce
+    )
+
+
+class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One sidecar's whole report. Readers refuse a `version` they do not know."""
+
+    version: int = REPORT_VERSION
+    generation_applied: int
+    static_hash: str
+    ready: bool
+    draining: bool
+    engine: EngineReport
+    queue: QueueReport
+    predictor: PredictorReport
+
+
+def decode_report(payload: bytes) -> StatusReport:
+    """Parse a report. Raises msgspec.DecodeError with the JSON path of what is wrong."""
+    report = msgspec.json.decode(payload, type=StatusReport)
+    if report.version != REPORT_VERSION:
+        raise msgspec.ValidationError(
+            f"status report version {report.version} is not supported; supported: {REPORT_VERSION}"
+        )
+    return report

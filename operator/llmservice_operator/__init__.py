@@ -1,0 +1,1 @@
+"""The kopf operator: turns LLMService objects into pods and keeps them so."""

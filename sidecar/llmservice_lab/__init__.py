@@ -1,0 +1,1 @@
+"""Experiments, offline and live: simulator, workloads, benchmarks, reports, test engines."""

@@ -1,0 +1,1 @@
+"""The outside world: doors, engines, predictors, telemetry. One third-party library per file."""

@@ -1,0 +1,1 @@
+"""The asyncio shell around the core: ports, gate, pipeline. Third party: the tracing API only."""
