@@ -1,0 +1,61 @@
+# Every target is one line of work; what it needs is set up by what it depends on.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(LLMSERVICE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/llmservice)
+UV_VERSION := 0.13.8
+UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+RUN := $(UV) run --frozen
+export UV_COMPILE_BYTECODE := 1
+export UV_PYTHON_PREFERENCE := system
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv:
+	@$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+sync: $(UV)  ## Create or update .venv from uv.lock
+	@$(UV) sync --frozen --quiet
+
+demo: sync  ## The main job on this machine: real vLLM on CPU, FCFS against SSJF, report in demo/
+	@$(RUN) llmservice demo
+
+sim: sync  ## Compare FCFS and SSJF with an oracle in the discrete-event simulator
+	@$(RUN) llmservice sim --workload examples/workloads/demo-test.jsonl --policy FCFS --policy SSJF --predictor oracle --slots 8 --load 0.9 --seed 1
+
+fmt: sync  ## Format the code
+	@$(RUN) ruff format --quiet . && $(RUN) ruff check --fix --quiet .
+
+lint: sync  ## Format check, lint, import contracts, spelling, YAML
+	@$(RUN) ruff format --check --quiet . && $(RUN) ruff check . && $(RUN) lint-imports --no-logo 2>/dev/null && $(RUN) codespell && $(RUN) yamllint -s .
+
+type: sync  ## Strict type check of source and tests
+	@$(RUN) pyright
+
+generate: sync  ## Regenerate what is derived: wire code, the chart's CRD, docs/cli.md
+	@$(RUN) python sidecar/llmservice_sidecar/wire/generate.py && $(RUN) python charts/generate.py && $(RUN) python docs/generate.py
+
+check-generated: generate
+	@git diff --exit-code --stat -- sidecar/llmservice_sidecar/wire charts docs || { echo "generated files differ from their sources: commit the result of 'make generate'"; exit 1; }
+
+golden: sync  ## Rewrite the golden manifests; review the diff
+	@$(RUN) python tests/golden/update.py
+
+tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...)
+	@$(RUN) python tests/cluster/tools.py kubernetes etcd
+
+engine: sync  ## Create the CPU engine's own environment (vLLM)
+	@$(RUN) python -m llmservice_lab.engine.environment
+
+unit: sync  ## The fast tests only: no engine, no API server
+	@$(RUN) pytest -q tests/unit tests/property tests/contract tests/runtime
+
+test: check-generated lint type tools engine  ## Lint, types and all tests but the cluster's
+	@$(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench --cov --cov-report=term:skip-covered
+
+bench: sync engine  ## Figures (gate, added latency); never asserted
+	@$(RUN) pytest -q -s tests/bench
+
+.PHONY: help sync demo sim fmt lint type generate check-generated golden tools engine unit test bench
