@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -107,7 +107,7 @@ def _make(module: Module, programs: Sequence[str]) -> dict[str, Path]:
 
 
 @contextmanager
-def _lock(path: Path, waiting: str) -> Iterator[None]:
+def _lock(path: Path, waiting: str) -> Generator[None]:
     with path.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +139,7 @@ def _download(module: Module, programs: Sequence[str], folder: Path) -> bool:
 
 
 def _fetch(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as reply:  # noqa: S310 (https, from the table)
+    with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as reply:
         return reply.read()
 
 

@@ -1,0 +1,206 @@
+"""A real API server for tests: etcd, kube-apiserver and kube-controller-manager without root.
+
+There is no scheduler and no kubelet, so no pod ever runs; everything that the API server and its
+controllers do is real: CRDs, CEL, server-side apply, garbage collection, service accounts.
+
+    with control_plane() as plane:
+        subprocess.run(["kubectl", "get", "namespaces"], env=os.environ | plane.environment)
+
+    python -m cluster.controlplane      # holds one until Ctrl-C and prints its KUBECONFIG
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from cluster import pki
+from cluster.processes import Processes, StartError
+from cluster.tools import CONTROL_PLANE, ensure
+
+_READY_TIMEOUT_S: Final = 90.0
+_POLL_S: Final = 0.1
+_SERVICE_RANGE: Final = "10.96.0.0/16"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """A running control plane; `kubeconfig` has the rights of a cluster administrator."""
+
+    kubeconfig: Path
+    server: str
+    directory: Path
+    programs: dict[str, Path]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What kubectl and other clients need to find it."""
+        return {"KUBECONFIG": str(self.kubeconfig)}
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl and return its output; CalledProcessError carries its stderr."""
+        done = subprocess.run(
+            [str(self.programs["kubectl"]), "--kubeconfig", str(self.kubeconfig), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        return done.stdout
+
+
+@contextmanager
+def control_plane(*, directory: Path | None = None) -> Generator[ControlPlane]:
+    """A control plane on free loopback ports, ready in about ten seconds, gone on exit.
+
+    Logs and keys are in `directory` (default: a temporary one that is removed). Raises ToolsError
+    when a program can be neither found nor built, StartError with a log when one does not start.
+    """
+    programs = ensure(CONTROL_PLANE)
+    with tempfile.TemporaryDirectory(prefix="llmservice-plane-") as temporary:
+        home = directory or Path(temporary)
+        home.mkdir(parents=True, exist_ok=True)
+        processes = Processes(home)
+        try:
+            yield _start(home, programs, processes)
+        finally:
+            processes.stop()
+
+
+def _start(home: Path, programs: dict[str, Path], processes: Processes) -> ControlPlane:
+    etcd_port, peer_port, api_port = _free_ports(3)
+    authority = pki.new_authority(home / "pki")
+    pki.signing_key(home / "pki" / "sa.key")
+    authority.issue("apiserver", user="kube-apiserver", hosts=("127.0.0.1", "localhost"))
+    admin = authority.issue("admin", user="admin", groups=("system:masters",))
+    manager = authority.issue("manager", user="system:kube-controller-manager")
+    server = f"https://127.0.0.1:{api_port}"
+    kubeconfig = authority.kubeconfig(home / "kubeconfig", server=server, certificate=admin)
+    authority.kubeconfig(home / "manager.kubeconfig", server=server, certificate=manager)
+
+    processes.start("etcd", [str(programs["etcd"]), *_etcd(home, etcd_port, peer_port)])
+    processes.start(
+        "kube-apiserver", [str(programs["kube-apiserver"]), *_apiserver(home, etcd_port, api_port)]
+    )
+    plane = ControlPlane(kubeconfig=kubeconfig, server=server, directory=home, programs=programs)
+    context = ssl.create_default_context(cafile=str(authority.path))
+    context.load_cert_chain(*(str(path) for path in admin))
+    _wait(f"{server}/readyz", context, processes)
+    processes.start(
+        "kube-controller-manager", [str(programs["kube-controller-manager"]), *_manager(home)]
+    )
+    # The controllers work once the default namespace has got its service account.
+    _wait(f"{server}/api/v1/namespaces/default/serviceaccounts/default", context, processes)
+    return plane
+
+
+def _etcd(home: Path, client_port: int, peer_port: int) -> list[str]:
+    client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+    return [
+        f"--data-dir={home / 'etcd'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        # Nobody reads this data after a crash, and a busy disk would make every write slow.
+        "--unsafe-no-fsync",
+    ]
+
+
+def _apiserver(home: Path, etcd_port: int, port: int) -> list[str]:
+    keys = home / "pki"
+    return [
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        # The address in the `kubernetes` endpoint; loopback is refused there, and nobody uses it.
+        "--advertise-address=192.0.2.1",
+        "--endpoint-reconciler-type=none",
+        f"--secure-port={port}",
+        f"--service-cluster-ip-range={_SERVICE_RANGE}",
+        f"--tls-cert-file={keys / 'apiserver.crt'}",
+        f"--tls-private-key-file={keys / 'apiserver.key'}",
+        f"--client-ca-file={keys / 'ca.crt'}",
+        "--authorization-mode=RBAC",
+        f"--service-account-key-file={keys / 'sa.key'}",
+        f"--service-account-signing-key-file={keys / 'sa.key'}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--allow-privileged=true",
+        f"--cert-dir={home / 'apiserver'}",
+    ]
+
+
+def _manager(home: Path) -> list[str]:
+    kubeconfig = home / "manager.kubeconfig"
+    return [
+        f"--kubeconfig={kubeconfig}",
+        f"--service-account-private-key-file={home / 'pki' / 'sa.key'}",
+        f"--root-ca-file={home / 'pki' / 'ca.crt'}",
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        # No listening port: two of these run side by side.
+        "--secure-port=0",
+    ]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; all held at once, so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(held.getsockname()[1]) for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+def _wait(url: str, context: ssl.SSLContext, processes: Processes) -> None:
+    """Return when `url` answers 200; raise StartError when a process ends or time runs out."""
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        processes.check()
+        try:
+            with urllib.request.urlopen(url, timeout=5, context=context):
+                return
+        except (urllib.error.URLError, OSError) as error:
+            if time.monotonic() > deadline:
+                tail = processes.tail("kube-apiserver")
+                raise StartError(
+                    f"{url} not ready in {_READY_TIMEOUT_S:.0f} s: {error}\n{tail}"
+                ) from error
+            time.sleep(_POLL_S)
+
+
+def main() -> int:
+    """Hold a control plane until SIGINT or SIGTERM."""
+    done = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        done.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    started = time.monotonic()
+    with control_plane() as plane:
+        print(f"# ready in {time.monotonic() - started:.1f} s; Ctrl-C ends it", file=sys.stderr)
+        print(f"export KUBECONFIG={plane.kubeconfig}", flush=True)
+        done.wait()
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Child processes of the test cluster that cannot outlive their parent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_TERM_TIMEOUT_S: Final = 10.0
+
+
+class StartError(RuntimeError):
+    """A process of the cluster did not come up; the message ends with its log."""
+
+
+class Processes:
+    """Starts processes, each with a log of its own, and ends them in reverse order."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start `command` in a process group of its own; its output goes to `<name>.log`."""
+        with self.log(name).open("wb") as log:
+            self._running[name] = subprocess.Popen(
+                [*_with_parent_death_signal(), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._directory,
+                start_new_session=True,
+            )
+
+    def log(self, name: str) -> Path:
+        """Where the output of `name` is."""
+        return self._directory / f"{name}.log"
+
+    def check(self) -> None:
+        """Raise StartError, with the last lines of its log, if one has ended by itself."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise StartError(
+                    f"{name} ended with status {process.returncode}:\n{self.tail(name)}"
+                )
+
+    def tail(self, name: str, lines: int = 15) -> str:
+        """The last lines that `name` has written."""
+        text = self.log(name).read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End all of them, last started first; those that do not listen are killed."""
+        for name in reversed(list(self._running)):
+            process = self._running.pop(name)
+            _signal(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=_TERM_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                _signal(process.pid, signal.SIGKILL)
+                process.wait(timeout=_TERM_TIMEOUT_S)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return  # ended by itself: what was wanted
+
+
+def _with_parent_death_signal() -> list[str]:
+    # The kernel kills the process when the *thread* that started it ends, so that a killed test
+    # run leaves nothing: start clusters from a thread that lives as long as they do.
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
