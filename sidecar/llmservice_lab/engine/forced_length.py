@@ -34,13 +34,20 @@ def forced_length(extra_args: Mapping[str, Any] | None) -> int | None:
     value = (extra_args or {}).get(OUT_LEN)
     if value is None:
         return None
-    # JSON has one kind of number: 12.0 is what some clients send for 12.
-    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-    if not whole or value < 1:
+    if not _whole(value) or int(value) < 1:
         raise ValueError(
             f"vllm_xargs.{OUT_LEN} must be a whole number of at least 1, got {value!r}"
         )
     return int(value)
+
+
+def _whole(value: object) -> bool:
+    # JSON has one kind of number, so clients may send 12.0; gRPC's extra arguments are strings.
+    if isinstance(value, float):
+        return value.is_integer()
+    if isinstance(value, str):
+        return value.isdecimal()
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class ForcedLengthLogitsProcessor(LogitsProcessor):
