@@ -23,6 +23,7 @@ class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
     queued_tokens: float
     in_flight_slots: int
     limit_slots: int
+    limit_reason: str = "slots"  # what sets the limit: slots | max_concurrency
     backlog_s: float
     gamma_per_s: float
 

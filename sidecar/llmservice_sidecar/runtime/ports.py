@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from llmservice_sidecar.core.request import Prediction
+from llmservice_sidecar.core.errors import Reason
+from llmservice_sidecar.core.request import Outcome, Prediction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +70,38 @@ class Engine(Protocol):
     def get(self, path: str) -> AbstractAsyncContextManager[EngineResponse]: ...
 
     async def healthy(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestEnd:
+    """What metrics learn of a request that has ended: sizes and seconds, never text.
+
+    `trace_id` is 32 hex digits of a *sampled* trace (it becomes an exemplar), else None.
+    """
+
+    outcome: Outcome
+    reason: Reason
+    operation: str  # InferenceCall.operation
+    model: str
+    duration_s: float  # from the door to the last byte
+    first_token_s: float | None = None  # from the door to the first token; None: there was none
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    predicted_tokens: float | None = None  # made before the answer was known
+    trace_id: str | None = None
+
+
+class RequestMetrics(Protocol):
+    """Counts and times requests. Never raises, never waits."""
+
+    def predicted(self, *, source: str, duration_s: float) -> None:
+        """The predictor has answered (or its fallback has) after so many seconds."""
+        ...
+
+    def left_queue(self, *, wait_s: float, trace_id: str | None = None) -> None:
+        """A request was admitted, evicted or cancelled after waiting; 0 when it found a slot."""
+        ...
+
+    def finished(self, end: RequestEnd) -> None:
+        """A request has ended, whatever its outcome; called exactly once for each."""
+        ...

@@ -1,0 +1,122 @@
+"""Every span, attribute, event and metric name, in one place: they are public. No logic, no imports.
+
+`gen_ai.*` names follow the OpenTelemetry GenAI conventions as of semantic conventions 1.44.0
+(status: Development, so they are ours to pin and are not taken from a package). Everything that
+no convention covers is under `llmservice.`. No name here ever carries prompt or answer text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+TRACER_NAME: Final = "llmservice.sidecar"
+
+# Spans. The SERVER span has the door's name for it ("POST /v1/chat/completions", the gRPC method);
+# the CLIENT span is "<operation> <model>" and parent of the engine's own `llm_request`.
+SPAN_PREDICT: Final = "predict_length"
+SPAN_QUEUE: Final = "queue"
+SPAN_ENGINE_OWN: Final = "llm_request"  # made by vLLM
+
+# Events
+EVENT_QUEUED: Final = "llmservice.queued"  # the request had to wait; on the queue span
+EVENT_PREDICTED: Final = (
+    "llmservice.predicted"  # the prediction changed its place; on the queue span
+)
+EVENT_FIRST_TOKEN: Final = "llmservice.first_token"  # noqa: S105 - a word of the trade, on the CLIENT span
+
+# Attributes of the SERVER span (and, where they are known earlier, of its children)
+ATTR_REQUEST_ID: Final = "llmservice.request_id"
+ATTR_DOOR: Final = "llmservice.door"  # "http" | "grpc"
+ATTR_TENANT: Final = "llmservice.tenant"
+ATTR_OUTCOME: Final = "llmservice.outcome"
+ATTR_REASON: Final = "llmservice.reason"
+ATTR_POLICY: Final = "llmservice.policy"  # what is configured
+ATTR_ORDER: Final = "llmservice.order"  # what is really served: FCFS while the guard is open
+ATTR_SLOTS: Final = "llmservice.slots"
+ATTR_PROMPT_TOKENS: Final = "llmservice.prompt_tokens"  # the sidecar's count or estimate
+ATTR_RETRY_AFTER_S: Final = "llmservice.retry_after_s"
+
+# Attributes of the prediction and of what came true
+ATTR_PREDICTED: Final = "llmservice.predicted_output_tokens"
+ATTR_PREDICTED_P90: Final = "llmservice.predicted_p90"
+ATTR_PREDICTION_SOURCE: Final = "llmservice.prediction_source"
+ATTR_ACTUAL: Final = "llmservice.actual"
+
+# Attributes of the queue span
+ATTR_KEY: Final = "llmservice.key"
+ATTR_QUEUE_POSITION: Final = "llmservice.queue.position"
+ATTR_QUEUE_DEPTH: Final = "llmservice.queue.depth"
+ATTR_QUEUE_WAIT_S: Final = "llmservice.queue.wait_s"
+ATTR_OVERTOOK: Final = "llmservice.overtook"
+ATTR_OVERTAKEN_BY: Final = "llmservice.overtaken_by"
+ATTR_OVERTAKEN_BY_IDS: Final = "llmservice.overtaken_by_ids"
+ATTR_GAMMA: Final = "llmservice.gamma_per_s"
+
+# Attributes of the CLIENT span, by convention
+ATTR_GEN_AI_OPERATION: Final = "gen_ai.operation.name"
+ATTR_GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
+ATTR_GEN_AI_MODEL: Final = "gen_ai.request.model"
+ATTR_GEN_AI_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+ATTR_GEN_AI_TEMPERATURE: Final = "gen_ai.request.temperature"
+ATTR_GEN_AI_TOP_P: Final = "gen_ai.request.top_p"
+ATTR_GEN_AI_CHOICES: Final = "gen_ai.request.choice.count"
+ATTR_GEN_AI_STREAM: Final = "gen_ai.request.stream"
+ATTR_GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+ATTR_GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+ATTR_GEN_AI_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+ATTR_GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+ATTR_GEN_AI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+ATTR_GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+ATTR_ERROR_TYPE: Final = "error.type"
+ATTR_HTTP_STATUS: Final = "http.response.status_code"
+ATTR_SERVER_ADDRESS: Final = "server.address"
+ATTR_SERVER_PORT: Final = "server.port"
+PROVIDER: Final = "vllm"  # the value of gen_ai.provider.name
+
+# Attributes of the engine's own span, read by tests and reports
+ATTR_ENGINE_QUEUE_S: Final = "gen_ai.latency.time_in_queue"
+
+# Resource attributes
+RESOURCE_SERVICE_NAME: Final = "service.name"
+RESOURCE_SERVICE_VERSION: Final = "service.version"
+RESOURCE_SERVICE_NAMESPACE: Final = "service.namespace"
+RESOURCE_SERVICE_INSTANCE: Final = "service.instance.id"
+RESOURCE_POD: Final = "k8s.pod.name"
+RESOURCE_POD_UID: Final = "k8s.pod.uid"
+RESOURCE_NAMESPACE: Final = "k8s.namespace.name"
+RESOURCE_NODE: Final = "k8s.node.name"
+RESOURCE_CONTAINER: Final = "k8s.container.name"
+
+# Metrics (Prometheus names; `_total` and `_bucket` suffixes are the client's)
+METRIC_REQUESTS: Final = "llmservice_requests"
+METRIC_QUEUE_WAIT: Final = "llmservice_queue_wait_seconds"
+METRIC_QUEUED: Final = "llmservice_queued_requests"
+METRIC_QUEUED_TOKENS: Final = "llmservice_queued_tokens"
+METRIC_IN_FLIGHT: Final = "llmservice_in_flight_slots"
+METRIC_LIMIT: Final = "llmservice_limit_slots"
+METRIC_BACKLOG: Final = "llmservice_backlog_seconds"
+METRIC_GAMMA: Final = "llmservice_gamma_per_second"
+METRIC_PREDICTIONS: Final = "llmservice_predictions"
+METRIC_PREDICTION_DURATION: Final = "llmservice_prediction_duration_seconds"
+METRIC_PREDICTION_ERROR: Final = "llmservice_prediction_error_ratio"
+METRIC_TAU: Final = "llmservice_predictor_tau"
+METRIC_GAIN: Final = "llmservice_estimated_gain_ratio"
+METRIC_ENGINE_UP: Final = "llmservice_engine_up"
+METRIC_SPANS_DROPPED: Final = "llmservice_spans_dropped"
+METRIC_BUILD: Final = "llmservice_build"
+METRIC_GEN_AI_DURATION: Final = "gen_ai_server_request_duration_seconds"
+METRIC_GEN_AI_FIRST_TOKEN: Final = "gen_ai_server_time_to_first_token_seconds"  # noqa: S105
+METRIC_GEN_AI_PER_TOKEN: Final = "gen_ai_server_time_per_output_token_seconds"  # noqa: S105
+
+# The engine's gauge that endpoint pickers read: ours is added to it, its own value is kept beside.
+METRIC_ENGINE_WAITING: Final = "vllm:num_requests_waiting"
+METRIC_ENGINE_WAITING_RAW: Final = "llmservice_engine_requests_waiting"
+
+# Metric labels
+LABEL_OUTCOME: Final = "outcome"
+LABEL_REASON: Final = "reason"
+LABEL_SOURCE: Final = "source"
+LABEL_BOUND: Final = "bound"
+LABEL_OPERATION: Final = "gen_ai_operation_name"
+LABEL_MODEL: Final = "gen_ai_request_model"
