@@ -1,0 +1,44 @@
+"""What the gate says: the answer to an offer, and where a request stands. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from llmservice_sidecar.core.errors import Reason
+from llmservice_sidecar.core.request import RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a request stands: now while it waits; once it runs, as it was at its admission."""
+
+    key: tuple[float, ...]
+    position: int  # how many stood before it
+    depth: int  # how many waited, itself included if it did
+    gamma_per_s: float  # under which the key was made
+    overtook: int = 0  # earlier arrivals still queued when it was admitted
+    overtaken_by: int = 0  # later arrivals admitted while it waited
+    overtaken_by_ids: tuple[RequestId, ...] = ()  # the first 8 of them, in arrival order
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request runs at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The request waits; its id is returned by the call that admits it."""
+
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The request is not taken; the gate has forgotten it."""
+
+    reason: Reason
+
+
+Decision: TypeAlias = Admitted | Queued | Rejected
