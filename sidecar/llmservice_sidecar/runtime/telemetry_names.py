@@ -1,4 +1,4 @@
-"""Every span, attribute, event and metric name, in one place: they are public. No logic, no imports.
+"""Every span, attribute, event and metric name in one place: they are public. No logic.
 
 `gen_ai.*` names follow the OpenTelemetry GenAI conventions as of semantic conventions 1.44.0
 (status: Development, so they are ours to pin and are not taken from a package). Everything that
@@ -20,10 +20,8 @@ SPAN_ENGINE_OWN: Final = "llm_request"  # made by vLLM
 
 # Events
 EVENT_QUEUED: Final = "llmservice.queued"  # the request had to wait; on the queue span
-EVENT_PREDICTED: Final = (
-    "llmservice.predicted"  # the prediction changed its place; on the queue span
-)
-EVENT_FIRST_TOKEN: Final = "llmservice.first_token"  # noqa: S105 - a word of the trade, on the CLIENT span
+EVENT_PREDICTED: Final = "llmservice.predicted"  # a late prediction moved it; on the queue span
+EVENT_FIRST_TOKEN: Final = "llmservice.first_token"  # noqa: S105 - no secret; on the CLIENT span
 
 # Attributes of the SERVER span (and, where they are known earlier, of its children)
 ATTR_REQUEST_ID: Final = "llmservice.request_id"
