@@ -1,4 +1,4 @@
-"""How alike are two prompts? Character 4-grams, so it sees copies that differ in a word or a number."""
+"""How alike are two prompts? Character 4-grams: a copy with another word or number is found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FloatMatrix = npt.NDArray[np.float32]
 
 
 def nearest_similarity(queries: Sequence[str], pool: Sequence[str]) -> npt.NDArray[np.float32]:
-    """For each query the largest TF-IDF cosine (0..1) to any text of the pool; 0 for an empty pool."""
+    """Per query the largest TF-IDF cosine (0..1) to any text of the pool; 0 without a pool."""
     if not queries or not pool:
         return np.zeros(len(queries), dtype=np.float32)
     counts = np.stack([_gram_counts(text) for text in (*queries, *pool)])

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypedDict, cast
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from llmservice_lab.parquet import read_rows
 from llmservice_lab.similarity import nearest_similarity
 
 MAX_PROMPT_CHARS: Final = 2000  # fits 4,096 positions even at two characters a token
@@ -138,23 +136,18 @@ def write(path: Path, rows: Sequence[LengthRow], arrivals: Sequence[float]) -> N
 
 
 def read_lengths(path: Path) -> list[LengthRow]:
-    """The rows of the sources in PARTS."""
-    table = pq.read_table(path, columns=list(COLUMNS), filters=_source_filter())
-    return cast("list[LengthRow]", table.to_pylist())
-
-
-def _source_filter() -> pc.Expression:
-    return pc.field("source").isin([part.source for part in PARTS])
+    """All rows of the lengths table, the columns needed here."""
+    return cast("list[LengthRow]", read_rows(path, COLUMNS))
 
 
 def read_arrivals(path: Path) -> list[float]:
     """Arrival times of the trace in seconds, ascending."""
-    table = pq.read_table(path, columns=["arrival_s"], filters=pc.field("trace") == TRACE)
-    return sorted(cast("list[float]", table.column("arrival_s").to_pylist()))
+    rows = read_rows(path, ("trace", "arrival_s"))
+    return sorted(float(row["arrival_s"]) for row in rows if row["trace"] == TRACE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write demo-train.jsonl and demo-test.jsonl; the test part takes the trace's first arrivals."""
+    """Write both files; the test part takes the first arrivals of the trace."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", type=Path, required=True, help="table of answer lengths")
     parser.add_argument("--traces", type=Path, required=True, help="table of arrival traces")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 import pytest
-
 from llmservice_lab.similarity import nearest_similarity
 from llmservice_lab.workload_build import MAX_PROMPT_CHARS, MAX_SIMILARITY, PARTS
 

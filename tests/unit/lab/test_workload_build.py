@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-
 from llmservice_lab import workload_build
+from llmservice_lab.parquet import write_rows
 from llmservice_lab.workload_build import LengthRow, select, usable
 
 PART = workload_build.PARTS[0]
@@ -61,9 +59,9 @@ def test_same_seed_and_rows_in_any_order_write_the_same_files(tmp_path: Path) ->
     for run, ordered in enumerate((table, table[::-1])):
         folder = tmp_path / str(run)
         folder.mkdir()
-        pq.write_table(pa.Table.from_pylist(list(ordered)), folder / "lengths.parquet")
+        write_rows(folder / "lengths.parquet", ordered)
         trace = [{"trace": workload_build.TRACE, "arrival_s": 5.0 + i} for i in range(20)]
-        pq.write_table(pa.Table.from_pylist(trace), folder / "traces.parquet")
+        write_rows(folder / "traces.parquet", trace)
         flags = ["--lengths", str(folder / "lengths.parquet"), "--out", str(folder)]
         assert workload_build.main([*flags, "--traces", str(folder / "traces.parquet")]) == 0
         written.append((folder / "demo-train.jsonl").read_text(encoding="utf-8"))
