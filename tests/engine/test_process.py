@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -81,9 +82,13 @@ def engine_is_over() -> int:
 
 
 def processes_of_group(group: int) -> list[str]:
-    """What still runs in a process group; zombies have ended."""
-    listed = subprocess.run(
-        ["ps", "-eo", "pgid=,stat=,args="], check=True, capture_output=True, text=True
-    )
-    rows = (line.split(maxsplit=2) for line in listed.stdout.splitlines())
-    return [row[-1] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
+    """The names of what still runs in a process group; zombies have ended."""
+    names: list[str] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # pid (name) state parent group ...; a name may contain spaces and parentheses.
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            state, _, of_group = rest.split()[:3]
+            if of_group == str(group) and state != "Z":
+                names.append(name)
+    return names

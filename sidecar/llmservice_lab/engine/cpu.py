@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 ENTRY_MODULE: Final = "vllm.entrypoints.launchers.api_server.entry"
+FORCED_LENGTH: Final = "llmservice_lab.engine.forced_length:ForcedLengthLogitsProcessor"
 
 CPU_ENVIRONMENT: Final = {
     # One worker inside the engine process; the default starts a third process for it.

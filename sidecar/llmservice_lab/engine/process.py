@@ -23,12 +23,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from llmservice_lab.engine.cpu import CPU_ARGUMENTS, CPU_ENVIRONMENT, ENTRY_MODULE
+from llmservice_lab.engine.cpu import (
+    CPU_ARGUMENTS,
+    CPU_ENVIRONMENT,
+    ENTRY_MODULE,
+    FORCED_LENGTH,
+)
 from llmservice_lab.engine.environment import ensure_engine_python
 from llmservice_lab.engine.latency_model import LatencyModel
 from llmservice_lab.engine.tiny_model import ensure_tiny_model
 
-FORCED_LENGTH: Final = "llmservice_lab.engine.forced_length:ForcedLengthLogitsProcessor"
 SIDECAR_SOURCES: Final = Path(__file__).parents[2]
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -77,6 +81,7 @@ class EngineProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.model = options.served_name
         self.log_path = log_path or _new_log(options.kind)
+        self._keeps_log = log_path is not None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -115,6 +120,9 @@ class EngineProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        # A log that nobody asked for is worth keeping only when something went wrong.
+        if error is None and not self._keeps_log:
+            self.log_path.unlink()
 
     def stop(self) -> None:
         """End the whole process group: politely, after ten seconds by force. Twice is once."""

@@ -15,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-from llmservice_lab.engine.cpu import CPU_ENVIRONMENT
+from llmservice_lab.engine.cpu import CPU_ENVIRONMENT, FORCED_LENGTH
 from llmservice_lab.engine.latency_model import LatencyModel
 
 _LATENCY_EXECUTOR = "llmservice_lab.engine.latency_executor.LatencyExecutor"
@@ -55,6 +55,9 @@ def main() -> None:
         # The engine process inherits the environment: no other way into vLLM's construction.
         os.environ.update(latency_model(options).to_environment())
         rest += ["--distributed-executor-backend", _LATENCY_EXECUTOR]
+        # It refuses a bad forced length at the door: in the executor that would end the engine.
+        if not any(argument.startswith("--logits-processors") for argument in rest):
+            rest += ["--logits-processors", FORCED_LENGTH]
     sys.argv[1:] = rest
     _fork_the_engine()
     from vllm.entrypoints.launchers.api_server.entry import main as serve  # noqa: PLC0415
