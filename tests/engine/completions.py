@@ -35,7 +35,7 @@ class _Parts:
 
     def add(self, event: Mapping[str, Any]) -> None:
         for choice in event.get("choices", []):
-            message = choice.get("delta") or choice.get("message") or {}
+            message: dict[str, Any] = choice.get("delta") or choice.get("message") or {}
             self.text.append(choice.get("text") or message.get("content") or "")
             self.token_ids += choice.get("token_ids") or []
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
