@@ -1,0 +1,76 @@
+"""The `llmservice` command line: registers the commands, turns known errors into two lines.
+
+Commands import what is heavy when they run: `llmservice --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from llmservice_api import __version__
+
+from llmservice_local.commands import bench, demo, sim, up
+from llmservice_local.console import note
+from llmservice_local.errors import CommandError
+
+_HELP = """Serve a large language model so that short answers do not wait behind long ones.
+
+On a cluster the operator turns one LLMService into vLLM pods with a predicting sidecar; here the
+same pod runs as local processes, and the same scheduler is measured and simulated.
+
+Examples:
+
+  llmservice demo                               the whole story in six minutes: FCFS against SSJF
+
+  llmservice up -f examples/tiny-cpu.yaml       serve on this machine, OpenAI and gRPC
+
+  llmservice bench --target http://127.0.0.1:8000 --workload examples/workloads/demo-test.jsonl
+
+  llmservice sim --workload F --policy FCFS --policy SSJF --predictor oracle --slots 8 --load 0.9
+"""
+
+app = typer.Typer(
+    name="llmservice",
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if wanted:
+        print(f"llmservice {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction] - typer registers it
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version  # acted upon by its callback before this runs
+
+
+for command in (demo, up, bench, sim):
+    command.register(app)
+
+
+def main() -> None:
+    """Run the command line; exits with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    try:
+        app()
+    except CommandError as error:
+        if error.detail:
+            note(error.detail.rstrip())
+        note(f"error: {error.cause}")
+        note(f"  next: {error.next_step}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        note("interrupted")
+        sys.exit(130)

@@ -1,0 +1,189 @@
+"""The measurement: capacity, the passes in balanced order, capacity again.
+
+Knows a server only by its address and by how its policy is switched; starts and stops nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from llmservice_lab.calls import CallFactory
+from llmservice_lab.capacity import completed_per_second
+from llmservice_lab.load import LoadClient, Reply, replay
+from llmservice_lab.workload import WorkloadRequest
+
+# Balanced: a drift of the machine over time meets both policies alike.
+ORDER: Final = ("FCFS", "SSJF", "SSJF", "FCFS")
+BASELINE: Final = "FCFS"
+TARGET_LOAD: Final = 0.92
+WARM_UP_REQUESTS: Final = 24
+_POLL_S: Final = 0.1
+_SETTLE_TIMEOUT_S: Final = 30.0
+
+Progress = Callable[[int, str], None]
+
+
+class Stage(Protocol):
+    """Opens one live progress display of `total` requests."""
+
+    def __call__(self, label: str, total: int) -> ProgressContext: ...
+
+
+class ProgressContext(Protocol):
+    """What `Stage` returns: a context manager around an update function."""
+
+    def __enter__(self) -> Progress: ...
+    def __exit__(self, *error: object) -> bool | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The server under measurement, as the passes need it."""
+
+    http: str
+    queued: Callable[[], Awaitable[int]]  # requests waiting or running now
+    set_policy: Callable[[str], Awaitable[None]]  # returns when the policy is in force
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One replay: who was asked what is in the workload, what came back is in `replies`.
+
+    `started_s` is on the generator's clock, `epoch_offset_s` turns that clock into Unix time.
+    """
+
+    index: int
+    policy: str
+    started_s: float
+    epoch_offset_s: float
+    replies: Sequence[Reply]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """All that was measured. `capacity_rps` is the mean of before and after."""
+
+    capacity_before_rps: float
+    capacity_after_rps: float
+    offered_rps: float
+    passes: Sequence[Pass]
+
+    @property
+    def capacity_rps(self) -> float:
+        """Requests a second that the server can complete, over the whole measurement."""
+        return (self.capacity_before_rps + self.capacity_after_rps) / 2
+
+    @property
+    def offered_load(self) -> float:
+        """Offered requests a second as a share of capacity."""
+        return self.offered_rps / self.capacity_rps
+
+
+class PassFailed(RuntimeError):
+    """A pass is worthless: requests failed, or the queue did not empty; the message says which."""
+
+
+class Measurer:
+    """Runs the passes of one workload against one server, with one client."""
+
+    def __init__(
+        self,
+        client: LoadClient,
+        server: Server,
+        *,
+        rows: Sequence[WorkloadRequest],
+        factory: CallFactory,
+        stage: Stage,
+    ) -> None:
+        self._client = client
+        self._server = server
+        self._rows = rows
+        self._factory = factory
+        self._stage = stage
+
+    async def run(self) -> Measurement:
+        """Warm-up, capacity, four passes, capacity. Raises PassFailed."""
+        await self._server.set_policy(BASELINE)
+        await self._all_at_once("warm-up", self._rows[:WARM_UP_REQUESTS])
+        before_rps = await self._capacity("capacity")
+        offered_rps = TARGET_LOAD * before_rps
+        arrivals_s = arrivals_at(self._rows, rate_rps=offered_rps)
+        passes: list[Pass] = []
+        for index, policy in enumerate(ORDER, start=1):
+            await self._server.set_policy(policy)
+            label = f"pass {index}/{len(ORDER)} {policy}"
+            passes.append(await self._pass(index, label=label, arrivals_s=arrivals_s))
+        await self._server.set_policy(BASELINE)
+        after_rps = await self._capacity("capacity again")
+        return Measurement(
+            capacity_before_rps=before_rps,
+            capacity_after_rps=after_rps,
+            offered_rps=offered_rps,
+            passes=passes,
+        )
+
+    async def _capacity(self, label: str) -> float:
+        replies = await self._all_at_once(label, self._rows)
+        return completed_per_second([reply.done_s for reply in replies])
+
+    async def _all_at_once(self, label: str, rows: Sequence[WorkloadRequest]) -> list[Reply]:
+        return await self._replay(label, rows, [0.0] * len(rows))
+
+    async def _pass(self, index: int, *, label: str, arrivals_s: Sequence[float]) -> Pass:
+        epoch_offset_s = time.time() - time.monotonic()
+        started_s = time.monotonic()
+        replies = await self._replay(label, self._rows, arrivals_s)
+        return Pass(
+            index=index,
+            policy=ORDER[index - 1],
+            started_s=started_s,
+            epoch_offset_s=epoch_offset_s,
+            replies=replies,
+        )
+
+    async def _replay(
+        self, label: str, rows: Sequence[WorkloadRequest], arrivals_s: Sequence[float]
+    ) -> list[Reply]:
+        ids = random.SystemRandom()
+        calls = [self._factory.call(row, rng=ids) for row in rows]
+        done = 0
+        with self._stage(label, len(rows)) as update:
+
+            async def send(index: int, due_s: float) -> Reply:
+                nonlocal done
+                reply = await self._client.send(calls[index], due_s=due_s)
+                done += 1
+                update(done, "")
+                return reply
+
+            replies = await replay(arrivals_s, send)
+        _refuse_failures(label, replies)
+        await self._await_empty(label)
+        return replies
+
+    async def _await_empty(self, label: str) -> None:
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        while (left := await self._server.queued()) > 0:
+            if time.monotonic() > deadline:
+                raise PassFailed(f"{label}: {left} requests are left after the last answer")
+            await asyncio.sleep(_POLL_S)
+
+
+def arrivals_at(rows: Sequence[WorkloadRequest], *, rate_rps: float) -> list[float]:
+    """The recorded arrivals, stretched so that their mean rate is `rate_rps`; starts at 0."""
+    first_s = rows[0].arrival_s
+    recorded_rps = len(rows) / (rows[-1].arrival_s - first_s)
+    return [(row.arrival_s - first_s) * recorded_rps / rate_rps for row in rows]
+
+
+def _refuse_failures(label: str, replies: Sequence[Reply]) -> None:
+    failed = [reply for reply in replies if not reply.completed]
+    if failed:
+        raise PassFailed(
+            f"{label}: {len(failed)} of {len(replies)} requests failed; first: {failed[0].error}"
+        )
