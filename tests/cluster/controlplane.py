@@ -29,13 +29,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from cluster import pki
+from cluster import flags, pki
 from cluster.processes import Processes, StartError
 from cluster.tools import CONTROL_PLANE, ensure
 
 _READY_TIMEOUT_S: Final = 90.0
 _POLL_S: Final = 0.1
-_SERVICE_RANGE: Final = "10.96.0.0/16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,77 +84,49 @@ def control_plane(*, directory: Path | None = None) -> Generator[ControlPlane]:
 
 def _start(home: Path, programs: dict[str, Path], processes: Processes) -> ControlPlane:
     etcd_port, peer_port, api_port = _free_ports(3)
-    authority = pki.new_authority(home / "pki")
-    pki.signing_key(home / "pki" / "sa.key")
+    layout = flags.Layout(
+        keys=home / "pki",
+        state=home,
+        bind_address="127.0.0.1",
+        api_port=api_port,
+        etcd_port=etcd_port,
+        peer_port=peer_port,
+    )
+    authority = pki.new_authority(layout.keys)
+    pki.signing_key(layout.keys / "sa.key")
     authority.issue("apiserver", user="kube-apiserver", hosts=("127.0.0.1", "localhost"))
     admin = authority.issue("admin", user="admin", groups=("system:masters",))
     manager = authority.issue("manager", user="system:kube-controller-manager")
     server = f"https://127.0.0.1:{api_port}"
     kubeconfig = authority.kubeconfig(home / "kubeconfig", server=server, certificate=admin)
-    authority.kubeconfig(home / "manager.kubeconfig", server=server, certificate=manager)
+    manager_config = home / "manager.kubeconfig"
+    authority.kubeconfig(manager_config, server=server, certificate=manager)
 
-    processes.start("etcd", [str(programs["etcd"]), *_etcd(home, etcd_port, peer_port)])
-    processes.start(
-        "kube-apiserver", [str(programs["kube-apiserver"]), *_apiserver(home, etcd_port, api_port)]
-    )
+    processes.start("etcd", [str(programs["etcd"]), *flags.etcd(layout)])
+    processes.start("kube-apiserver", [str(programs["kube-apiserver"]), *_apiserver(layout)])
     plane = ControlPlane(kubeconfig=kubeconfig, server=server, directory=home, programs=programs)
     context = ssl.create_default_context(cafile=str(authority.path))
     context.load_cert_chain(*(str(path) for path in admin))
     _wait(f"{server}/readyz", context, processes)
     processes.start(
-        "kube-controller-manager", [str(programs["kube-controller-manager"]), *_manager(home)]
+        "kube-controller-manager",
+        [
+            str(programs["kube-controller-manager"]),
+            *flags.controller_manager(layout, manager_config),
+        ],
     )
     # The controllers work once the default namespace has got its service account.
     _wait(f"{server}/api/v1/namespaces/default/serviceaccounts/default", context, processes)
     return plane
 
 
-def _etcd(home: Path, client_port: int, peer_port: int) -> list[str]:
-    client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+def _apiserver(layout: flags.Layout) -> list[str]:
     return [
-        f"--data-dir={home / 'etcd'}",
-        f"--listen-client-urls={client}",
-        f"--advertise-client-urls={client}",
-        f"--listen-peer-urls={peer}",
-        f"--initial-advertise-peer-urls={peer}",
-        f"--initial-cluster=default={peer}",
-        # Nobody reads this data after a crash, and a busy disk would make every write slow.
-        "--unsafe-no-fsync",
-    ]
-
-
-def _apiserver(home: Path, etcd_port: int, port: int) -> list[str]:
-    keys = home / "pki"
-    return [
-        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-        "--bind-address=127.0.0.1",
+        *flags.apiserver(layout),
+        "--authorization-mode=RBAC",
         # The address in the `kubernetes` endpoint; loopback is refused there, and nobody uses it.
         "--advertise-address=192.0.2.1",
         "--endpoint-reconciler-type=none",
-        f"--secure-port={port}",
-        f"--service-cluster-ip-range={_SERVICE_RANGE}",
-        f"--tls-cert-file={keys / 'apiserver.crt'}",
-        f"--tls-private-key-file={keys / 'apiserver.key'}",
-        f"--client-ca-file={keys / 'ca.crt'}",
-        "--authorization-mode=RBAC",
-        f"--service-account-key-file={keys / 'sa.key'}",
-        f"--service-account-signing-key-file={keys / 'sa.key'}",
-        "--service-account-issuer=https://kubernetes.default.svc",
-        "--allow-privileged=true",
-        f"--cert-dir={home / 'apiserver'}",
-    ]
-
-
-def _manager(home: Path) -> list[str]:
-    kubeconfig = home / "manager.kubeconfig"
-    return [
-        f"--kubeconfig={kubeconfig}",
-        f"--service-account-private-key-file={home / 'pki' / 'sa.key'}",
-        f"--root-ca-file={home / 'pki' / 'ca.crt'}",
-        "--use-service-account-credentials",
-        "--leader-elect=false",
-        # No listening port: two of these run side by side.
-        "--secure-port=0",
     ]
 
 
