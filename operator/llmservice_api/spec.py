@@ -1,0 +1,280 @@
+"""The types of an LLMService's `spec`: the CRD's fields and defaults, frozen. No Kubernetes client.
+
+`crds/llmservice.yaml` says the same in OpenAPI; a contract test keeps the two equal. Names are the
+manifest's in snake_case; `None` means absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, cast
+
+import msgspec
+from msgspec import Meta
+
+from llmservice_api.sidecar_config import PredictorMode
+
+JsonObject = dict[str, Any]  # Kubernetes JSON that is passed on as it is
+PositiveInt = Annotated[int, Meta(ge=1)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
+IntOrPercent = int | str
+
+
+class SpecError(ValueError):
+    """A spec is refused; the message names the JSON path and what was wrong there."""
+
+
+class Device(StrEnum):
+    """What the engine computes on."""
+
+    GPU = "GPU"
+    CPU = "CPU"
+
+
+class Switch(StrEnum):
+    """A feature that is on or off; words, because YAML reads on and off as booleans."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class _Strict(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """Base: immutable, every field by name, unknown fields refused."""
+
+
+class SecretKeyRef(_Strict, frozen=True):
+    """One key of a Secret in the service's namespace."""
+
+    name: str
+    key: str
+
+
+class LoraAdapter(_Strict, frozen=True):
+    """A further model name, served by the same engine."""
+
+    name: str
+    uri: str
+
+
+class Lora(_Strict, frozen=True):
+    """Adapters loaded beside the model."""
+
+    max_adapters: PositiveInt | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
+
+
+class Model(_Strict, frozen=True):
+    """What is served and under which name."""
+
+    uri: str
+    name: str | None = None
+    revision: str | None = None
+    token_secret_ref: SecretKeyRef | None = None
+    lora: Lora | None = None
+
+
+class Engine(_Strict, frozen=True):
+    """The vLLM container."""
+
+    image: str | None = None
+    args: tuple[str, ...] = ()
+    env: tuple[JsonObject, ...] = ()
+    resources: JsonObject | None = None
+    device: Device = Device.GPU
+    gpu_resource: str = "nvidia.com/gpu"
+    max_num_seqs: Annotated[int, Meta(ge=1, le=4096)] = 128
+    max_model_len: PositiveInt | None = None
+    startup_timeout_seconds: PositiveInt = 1800
+    allowed_extra_args: tuple[str, ...] = ()
+
+
+class Parallelism(_Strict, frozen=True):
+    """How one replica is spread over devices and nodes."""
+
+    tensor: PositiveInt = 1
+    pipeline: PositiveInt = 1
+    data: PositiveInt = 1
+    nodes: PositiveInt = 1
+
+
+class Scaling(_Strict, frozen=True):
+    """Automatic scaling; excludes `replicas`."""
+
+    max_replicas: PositiveInt
+    min_replicas: NonNegativeInt = 1
+    target_backlog_seconds: PositiveInt = 30
+    idle_seconds: PositiveInt = 300
+
+
+class PriorityLevel(_Strict, frozen=True):
+    """A named class of requests with a cap of its own."""
+
+    name: str
+    value: int
+    max_concurrency: PositiveInt | None = None
+
+
+class Fairness(_Strict, frozen=True):
+    """Who a request belongs to."""
+
+    tenant_header: str = "x-gateway-inference-fairness-id"
+
+
+class Queue(_Strict, frozen=True):
+    """Order and bounds of the queue in every sidecar."""
+
+    policy: str = "SSJF"
+    tail_weight_percent: NonNegativeInt = 100
+    max_concurrency: PositiveInt | None = None
+    target_time_per_output_token_milliseconds: PositiveInt | None = None
+    max_queued_requests: NonNegativeInt = 1024
+    max_queued_tokens: PositiveInt | None = None
+    queue_timeout_seconds: PositiveInt = 600
+    promote_after_seconds: PositiveInt | None = None
+    priority_levels: tuple[PriorityLevel, ...] = ()
+    fairness: Fairness = Fairness()
+    policy_parameters: dict[str, str] = {}
+
+
+class Calibration(_Strict, frozen=True):
+    """When the guard judges the predictor, and over how many requests."""
+
+    min_samples: PositiveInt = 200
+    window_samples: PositiveInt = 2000
+
+
+class Predictor(_Strict, frozen=True):
+    """What predicts answer lengths and whether the order follows it."""
+
+    mode: PredictorMode = PredictorMode.ENFORCE
+    kind: str = "Default"
+    uri: str | None = None
+    timeout_milliseconds: PositiveInt = 5
+    online_learning: Switch = Switch.ENABLED
+    calibration: Calibration = Calibration()
+    resources: JsonObject | None = None
+
+
+class InferencePool(_Strict, frozen=True):
+    """Gateway API inference extension."""
+
+    endpoint_picker_ref: JsonObject | None = None
+
+
+class Router(_Strict, frozen=True):
+    """Routes from gateways; absent: none are made."""
+
+    parent_refs: tuple[JsonObject, ...] = ()
+    hostnames: tuple[str, ...] = ()
+    inference_pool: InferencePool | None = None
+
+
+class Security(_Strict, frozen=True):
+    """Who may talk to the doors and how."""
+
+    api_key_secret_ref: SecretKeyRef | None = None
+    tls_secret_ref: JsonObject | None = None
+
+
+class Tracing(_Strict, frozen=True):
+    """Where spans go. The names are KServe's."""
+
+    exporter_endpoint: str | None = None
+    exporter: str = "otlp"
+    sampler: str = "parentbased_traceidratio"
+    sampler_arg: str = "1.0"
+
+
+class Monitoring(_Strict, frozen=True):
+    """Objects for the Prometheus operator."""
+
+    pod_monitor: Switch = Switch.DISABLED
+
+
+class DisruptionBudget(_Strict, frozen=True):
+    """How many replicas a voluntary disruption may take."""
+
+    max_unavailable: IntOrPercent = 1
+
+
+class RolloutStrategy(_Strict, frozen=True):
+    """How a new pod template replaces the old one."""
+
+    max_unavailable: IntOrPercent = 0
+    max_surge: IntOrPercent = 1
+
+
+class PodTemplate(_Strict, frozen=True):
+    """Strategic overlay on the rendered pod."""
+
+    metadata: JsonObject = {}
+    spec: JsonObject = {}
+
+
+class Spec(_Strict, frozen=True):
+    """The whole `spec` of an LLMService."""
+
+    model: Model
+    engine: Engine = Engine()
+    parallelism: Parallelism = Parallelism()
+    replicas: NonNegativeInt | None = None
+    scaling: Scaling | None = None
+    queue: Queue = Queue()
+    predictor: Predictor = Predictor()
+    router: Router | None = None
+    security: Security | None = None
+    tracing: Tracing | None = None
+    monitoring: Monitoring = Monitoring()
+    drain_timeout_seconds: PositiveInt = 300
+    disruption_budget: DisruptionBudget = DisruptionBudget()
+    rollout_strategy: RolloutStrategy = RolloutStrategy()
+    suspend: bool = False
+    template: PodTemplate | None = None
+
+
+def parse_spec(raw: Mapping[str, Any]) -> Spec:
+    """The typed spec. Raises SpecError naming the JSON path (`$.engine.maxNumSeqs`)."""
+    try:
+        return msgspec.convert(raw, type=Spec)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        where = "" if " - at `" in text else " - at `$`"
+        raise SpecError(f"spec: {text}{where}".replace("`$", "`spec")) from error
+
+
+def encode_spec(spec: Spec) -> JsonObject:
+    """The spec as Kubernetes JSON: parse and encode again gives an equal spec."""
+    raw: JsonObject = msgspec.to_builtins(spec)
+    return _without_none(raw)
+
+
+def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
+    """JSON paths of fields that are set but not acted on yet, sorted."""
+    model, queue = spec.model, spec.queue
+    given = {
+        "spec.model.revision": model.revision is not None,
+        "spec.model.tokenSecretRef": model.token_secret_ref is not None,
+        "spec.model.lora": model.lora is not None,
+        "spec.parallelism.nodes": spec.parallelism.nodes > 1,
+        "spec.scaling": spec.scaling is not None,
+        "spec.queue.targetTimePerOutputTokenMilliseconds": (
+            queue.target_time_per_output_token_milliseconds is not None
+        ),
+        "spec.queue.promoteAfterSeconds": queue.promote_after_seconds is not None,
+        "spec.queue.priorityLevels": bool(queue.priority_levels),
+        "spec.queue.policyParameters": bool(queue.policy_parameters),
+        "spec.router": spec.router is not None,
+        "spec.security": spec.security is not None,
+        "spec.monitoring.podMonitor": spec.monitoring.pod_monitor is Switch.ENABLED,
+    }
+    return tuple(sorted(path for path, is_set in given.items() if is_set))
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        items = cast("JsonObject", value)
+        return {key: _without_none(item) for key, item in items.items() if item is not None}
+    return value

@@ -1,0 +1,41 @@
+"""What a service should be in the cluster, as a value. Pure: reads no clock, draws no name."""
+
+from __future__ import annotations
+
+from llmservice_operator.desired.config import config_map
+from llmservice_operator.desired.deployment import deployment
+from llmservice_operator.desired.model_source import supported
+from llmservice_operator.desired.policies import disruption_budget, service_account
+from llmservice_operator.desired.services import cluster_service, headless_service
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.service import Service, rendering
+from llmservice_operator.settings import OperatorSettings
+
+__all__ = ["desired", "workload_possible"]
+
+
+def workload_possible(service: Service) -> bool:
+    """Whether this version can make the service's pods at all."""
+    return supported(service) and service.spec.parallelism.nodes == 1
+
+
+def desired(service: Service, settings: OperatorSettings) -> tuple[Manifest, ...]:
+    """Every object the service should own, in the order in which to apply them.
+
+    Raises SpecError when `spec.template` cannot be laid over the pod.
+    """
+    addresses = (cluster_service(service), headless_service(service))
+    if not workload_possible(service):
+        # The addresses stay: whoever resolves them need not care why nobody answers yet.
+        return addresses
+    return (
+        service_account(service),
+        config_map(service),
+        *addresses,
+        disruption_budget(service),
+        deployment(
+            service,
+            rendered=rendering(service, settings.images),
+            pull_policy=settings.image_pull_policy,
+        ),
+    )

@@ -1,0 +1,101 @@
+"""From the spec to the sidecar's two files. Pure; the files' types are in `llmservice_api`."""
+
+from __future__ import annotations
+
+import hashlib
+
+from llmservice_api import names
+from llmservice_api.sidecar_config import (
+    CalibrationConfig,
+    EngineConfig,
+    LiveConfig,
+    ModelConfig,
+    PredictorConfig,
+    PredictorMode,
+    StaticConfig,
+    TracingConfig,
+    encode_config,
+)
+from llmservice_api.spec import Predictor, Switch, Tracing
+
+from llmservice_operator.desired.metadata import metadata
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.service import Service
+
+
+def static_config(service: Service) -> StaticConfig:
+    """`static.json`: what only a restart can change."""
+    spec = service.spec
+    return StaticConfig(
+        service=service.name,
+        namespace=service.namespace,
+        model=ModelConfig(name=service.model_name),
+        engine=EngineConfig(
+            slots=spec.engine.max_num_seqs * spec.parallelism.data,
+            max_model_len=spec.engine.max_model_len,
+            allowed_extra_args=tuple(sorted(spec.engine.allowed_extra_args)),
+        ),
+        predictor=_predictor(spec.predictor),
+        predictor_enabled=spec.predictor.mode is not PredictorMode.DISABLED,
+        tracing=_tracing(spec.tracing),
+        drain_timeout_s=float(spec.drain_timeout_seconds),
+        tenant_header=spec.queue.fairness.tenant_header,
+    )
+
+
+def live_config(service: Service) -> LiveConfig:
+    """`live.json`: what a running sidecar re-reads."""
+    queue, tracing = service.spec.queue, service.spec.tracing
+    return LiveConfig(
+        generation=service.generation,
+        policy=queue.policy,
+        predictor_mode=service.spec.predictor.mode,
+        tail_weight=queue.tail_weight_percent / 100,
+        max_concurrency=queue.max_concurrency,
+        max_queued_requests=queue.max_queued_requests,
+        max_queued_tokens=queue.max_queued_tokens,
+        queue_timeout_s=float(queue.queue_timeout_seconds),
+        sampler_arg=tracing.sampler_arg if tracing else None,
+    )
+
+
+def static_hash(service: Service) -> str:
+    """Changes exactly when `static.json` does; on the pod template it makes a rollout."""
+    return hashlib.sha256(encode_config(static_config(service)).encode()).hexdigest()[:16]
+
+
+def config_map(service: Service) -> Manifest:
+    """The ConfigMap with both files."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(service, service.config_map),
+        "data": {
+            names.STATIC_CONFIG_FILE: encode_config(static_config(service)),
+            names.LIVE_CONFIG_FILE: encode_config(live_config(service)),
+        },
+    }
+
+
+def _predictor(predictor: Predictor) -> PredictorConfig:
+    return PredictorConfig(
+        kind=predictor.kind,
+        uri=predictor.uri,
+        timeout_s=predictor.timeout_milliseconds / 1000,
+        online_learning=predictor.online_learning is Switch.ENABLED,
+        calibration=CalibrationConfig(
+            min_samples=predictor.calibration.min_samples,
+            window_samples=predictor.calibration.window_samples,
+        ),
+    )
+
+
+def _tracing(tracing: Tracing | None) -> TracingConfig:
+    if tracing is None:
+        return TracingConfig()
+    # The ratio is in live.json: tuning it must not reload a model.
+    return TracingConfig(
+        exporter_endpoint=tracing.exporter_endpoint,
+        exporter=tracing.exporter,
+        sampler=tracing.sampler,
+    )

@@ -1,0 +1,104 @@
+"""The Deployment: one pod template with engine and sidecar."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from llmservice_api import names
+from llmservice_api.spec import Device
+
+from llmservice_operator.desired.config import static_hash
+from llmservice_operator.desired.engine import engine_container
+from llmservice_operator.desired.metadata import labels, metadata, selector
+from llmservice_operator.desired.model_source import model_mounts, model_volumes
+from llmservice_operator.desired.overlay import overlay
+from llmservice_operator.desired.security import pod_security
+from llmservice_operator.desired.sidecar import sidecar_container
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.service import Rendering, Service
+
+# preStop counts against the grace period: the drain, then the engine's and the sidecar's own end.
+_GRACE_AFTER_DRAIN_S: Final = 30
+_PROGRESS_AFTER_STARTUP_S: Final = 300
+
+
+def deployment(service: Service, *, rendered: Rendering, pull_policy: str) -> Manifest:
+    """The Deployment; without `replicas` when something else scales it."""
+    spec = service.spec
+    body: Manifest = {
+        "selector": {"matchLabels": selector(service)},
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {
+                "maxUnavailable": spec.rollout_strategy.max_unavailable,
+                "maxSurge": spec.rollout_strategy.max_surge,
+            },
+        },
+        "progressDeadlineSeconds": spec.engine.startup_timeout_seconds + _PROGRESS_AFTER_STARTUP_S,
+        "revisionHistoryLimit": 3,
+        "template": pod_template(service, rendered=rendered, pull_policy=pull_policy),
+    }
+    replicas = desired_replicas(service)
+    if replicas is not None:
+        body["replicas"] = replicas
+    record = msgspec.json.encode(rendered, order="sorted").decode()
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(
+            service, service.name, annotations={names.ANNOTATION_RENDERING: record}
+        ),
+        "spec": body,
+    }
+
+
+def desired_replicas(service: Service) -> int | None:
+    """How many replicas to ask for; None when the number belongs to an autoscaler."""
+    if service.spec.suspend:
+        return 0
+    if service.spec.scaling is not None:
+        return None
+    return 1 if service.spec.replicas is None else service.spec.replicas
+
+
+def pod_template(service: Service, *, rendered: Rendering, pull_policy: str) -> Manifest:
+    """The pod template, with `spec.template` laid over it."""
+    engine = engine_container(service, image=rendered.engine_image)
+    engine["volumeMounts"] += model_mounts(service)
+    sidecar = sidecar_container(service, image=rendered.sidecar_image)
+    for container in (engine, sidecar):
+        container["imagePullPolicy"] = pull_policy
+    annotations = {
+        "kubectl.kubernetes.io/default-container": names.CONTAINER_ENGINE,
+        names.ANNOTATION_STATIC_HASH: static_hash(service),
+    }
+    if service.restarted_at:
+        annotations[names.ANNOTATION_RESTARTED_AT] = service.restarted_at
+    template: Manifest = {
+        "metadata": {"labels": labels(service), "annotations": annotations},
+        "spec": {
+            "serviceAccountName": service.name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": (
+                service.spec.drain_timeout_seconds + _GRACE_AFTER_DRAIN_S
+            ),
+            "securityContext": pod_security(),
+            "initContainers": [sidecar],
+            "containers": [engine],
+            "volumes": _volumes(service),
+        },
+    }
+    return overlay(template, service.spec.template)
+
+
+def _volumes(service: Service) -> list[Manifest]:
+    volumes: list[Manifest] = [
+        {"name": "config", "configMap": {"name": service.config_map}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if service.spec.engine.device is Device.GPU:
+        # NCCL and vLLM's workers share tensors there; the default is 64 MiB.
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    return volumes + model_volumes(service)

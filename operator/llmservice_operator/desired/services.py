@@ -1,0 +1,56 @@
+"""The two Services: one address for clients, one headless for replicas that look for each other."""
+
+from __future__ import annotations
+
+from llmservice_api import names
+
+from llmservice_operator.desired.metadata import metadata, selector
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.service import Service
+
+
+def cluster_service(service: Service) -> Manifest:
+    """`<name>`: the ClusterIP behind `status.url`."""
+    ports = [
+        {
+            "name": "http",
+            "port": names.PORT_HTTP,
+            "targetPort": "http",
+            "protocol": "TCP",
+            "appProtocol": "http",
+        },
+        {
+            "name": "grpc",
+            "port": names.PORT_GRPC,
+            "targetPort": "grpc",
+            "protocol": "TCP",
+            "appProtocol": "kubernetes.io/h2c",
+        },
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(service, service.name),
+        "spec": {"type": "ClusterIP", "selector": selector(service), "ports": ports},
+    }
+
+
+def headless_service(service: Service) -> Manifest:
+    """`<name>-headless`: an address per replica, known before the replica is ready."""
+    ports = [
+        {"name": "http", "port": names.PORT_HTTP, "targetPort": "http", "protocol": "TCP"},
+        {"name": "grpc", "port": names.PORT_GRPC, "targetPort": "grpc", "protocol": "TCP"},
+        {"name": "ops", "port": names.PORT_OPS, "targetPort": "ops", "protocol": "TCP"},
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(service, f"{service.name}-headless"),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": selector(service),
+            "ports": ports,
+        },
+    }

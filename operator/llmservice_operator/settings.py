@@ -1,0 +1,38 @@
+"""What the operator is told at its start. No Kubernetes client, no kopf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llmservice_api import __version__, names
+
+from llmservice_operator.service import Images
+
+
+def default_images() -> Images:
+    """This version's own images."""
+    repository = names.IMAGE_REPOSITORY
+    return Images(
+        sidecar=f"{repository}/sidecar:{__version__}",
+        engine=f"{repository}/engine:{__version__}",
+        engine_cpu=f"{repository}/engine-cpu:{__version__}",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSettings:
+    """Everything that varies between installations and tests; times in seconds."""
+
+    images: Images = field(default_factory=default_images)
+    image_pull_policy: str = "IfNotPresent"
+    namespaces: tuple[str, ...] = ()  # none: the whole cluster
+    liveness_port: int | None = 8080
+    ops_port: int = names.PORT_OPS
+    workers: int = 8
+    settling_recheck_s: float = 5.0  # while something is on its way or wrong
+    settled_recheck_s: float = 60.0
+    poll_every_s: float = 30.0
+    poll_timeout_s: float = 5.0
+    poll_concurrency: int = 32
+    retry_first_s: float = 0.5
+    retry_longest_s: float = 60.0
