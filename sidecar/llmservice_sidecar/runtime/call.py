@@ -6,10 +6,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.request import RequestId
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-OnQueued = Callable[[], Awaitable[None]]
+OnQueued = Callable[[Standing], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Through which a call came: `kind` is "http" or "grpc", `name` names the SERVER span."""
+
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,148 @@
+"""The asyncio shell around the gate: futures and timers, no decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+
+from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
+from llmservice_sidecar.core.decision import Queued, Rejected, Standing
+from llmservice_sidecar.core.gate import Gate
+from llmservice_sidecar.core.policy import OrderingPolicy
+from llmservice_sidecar.core.request import Prediction, Request, RequestId
+from llmservice_sidecar.runtime.call import OnQueued
+
+_REJECTED = {
+    Reason.QUEUE_FULL: "the queue is full",
+    Reason.QUEUED_TOKENS: "the queue holds too many predicted tokens",
+    Reason.DRAINING: "this replica is draining",
+    Reason.TOO_LARGE: "the request wants more slots (n x prompts) than this service runs at once",
+}
+_EVICTED = {
+    Reason.DEADLINE: "the deadline passed while the request was queued",
+    Reason.QUEUE_TIMEOUT: "the request waited longer than the queue timeout",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a request may wait for its turn, and what it is called when that is over."""
+
+    wait_s: float
+    reason: Reason
+
+
+@dataclass(slots=True, kw_only=True)
+class Ticket:
+    """A request at the gate. Whoever holds it says at the end how long the answer was."""
+
+    request: Request
+    queued: Standing | None = None  # how it stood when it had to wait
+    admitted: Standing | None = None
+    wait_s: float = 0.0
+    output_tokens: int | None = None
+
+
+class AsyncGate:
+    """Lets coroutines wait for their turn at a `Gate`. One per process, one event loop."""
+
+    def __init__(self, gate: Gate, *, clock: Callable[[], float]) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._turns: dict[RequestId, asyncio.Future[Standing | Reason]] = {}
+
+    @property
+    def state(self) -> Gate:
+        """The gate itself, for reading. Changes go through this shell: it wakes the admitted."""
+        return self._gate
+
+    @contextlib.asynccontextmanager
+    async def admit(
+        self,
+        ticket: Ticket,
+        *,
+        patience: Patience,
+        on_queued: OnQueued | None = None,
+    ) -> AsyncIterator[Ticket]:
+        """Hold the request's slots for the block; leaving it, however, frees them exactly once.
+
+        Raises RequestRejected at once, RequestEvicted when the patience ends before the turn.
+        """
+        request = ticket.request
+        decision = self._gate.offer(request, now=self._clock())
+        if isinstance(decision, Rejected):
+            raise self._rejection(decision.reason)
+        try:
+            if isinstance(decision, Queued):
+                ticket.queued = decision.standing
+                await self._turn(ticket, decision.standing, patience, on_queued)
+            else:
+                ticket.admitted = self._gate.standing(request.id)
+            yield ticket
+        finally:
+            now = self._clock()
+            self._wake(self._gate.leave(request.id, now=now, output_tokens=ticket.output_tokens))
+
+    def predicted(self, request_id: RequestId, prediction: Prediction) -> None:
+        """A prediction has arrived; the request takes its new place in the queue."""
+        self._wake(self._gate.update(request_id, prediction=prediction, now=self._clock()))
+
+    def generated(self, request_id: RequestId, tokens: int) -> None:
+        """A running request has produced so many tokens."""
+        self._wake(self._gate.update(request_id, generated=tokens, now=self._clock()))
+
+    def resize(self, limit_slots: int) -> None:
+        """Change how many slots may be in flight."""
+        self._wake(self._gate.resize(limit_slots, now=self._clock()))
+
+    def set_policy(self, policy: OrderingPolicy) -> None:
+        """Order the queue anew."""
+        self._wake(self._gate.set_policy(policy, now=self._clock()))
+
+    def retry_after_s(self) -> float:
+        """Seconds after which a rejected request has a chance, from predicted remaining work."""
+        return self._gate.retry_after_s(now=self._clock())
+
+    def backlog_s(self) -> float:
+        """Predicted seconds of work in queue and in flight, per slot."""
+        return self._gate.backlog_s(now=self._clock())
+
+    async def _turn(
+        self, ticket: Ticket, standing: Standing, patience: Patience, on_queued: OnQueued | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        # An eviction is a result too: an exception could be left unretrieved by a cancelled owner.
+        turn: asyncio.Future[Standing | Reason] = loop.create_future()
+        request = ticket.request
+        self._turns[request.id] = turn
+        timer = loop.call_later(max(patience.wait_s, 0.0), _evict, turn, patience.reason)
+        try:
+            if on_queued is not None:
+                await on_queued(standing)
+            verdict = await turn
+        finally:
+            timer.cancel()
+            del self._turns[request.id]
+            ticket.wait_s = self._clock() - request.arrived_at
+        if isinstance(verdict, Reason):
+            raise RequestEvicted(verdict, _EVICTED[verdict])
+        ticket.admitted = verdict
+
+    def _wake(self, admitted: Iterable[RequestId]) -> None:
+        for request_id in admitted:
+            turn = self._turns.get(request_id)
+            # Without a turn its owner is just leaving: its `leave` hands the slot on.
+            if turn is not None and not turn.done():
+                # Asked now: a moment later others have moved and the standing would be another.
+                turn.set_result(self._gate.standing(request_id))
+
+    def _rejection(self, reason: Reason) -> RequestRejected:
+        retry_after_s = None if reason is Reason.TOO_LARGE else self.retry_after_s()
+        return RequestRejected(reason, _REJECTED[reason], retry_after_s=retry_after_s)
+
+
+def _evict(turn: asyncio.Future[Standing | Reason], reason: Reason) -> None:
+    if not turn.done():  # else its turn came in the same tick
+        turn.set_result(reason)
