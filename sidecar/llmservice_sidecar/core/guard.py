@@ -1,0 +1,135 @@
+"""May predictions order the queue? Only while they rank better than chance, judged by outcomes.
+
+The guard knows no clock and no gate: it is told predictions and what became of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+from llmservice_sidecar.core.rank_correlation import RankCorrelation, rank_correlation
+
+FALL_BACK_BELOW: Final = 0.10  # upper bound of tau: surely no better than this, so arrival order
+RETURN_ABOVE: Final = 0.15  # lower bound of tau: surely better than this, so predictions again
+EVALUATIONS_PER_WINDOW: Final = 40  # one costs milliseconds: not at every sample
+
+
+class Guard:
+    """A window of (predicted, actual) tokens and the judgement of its rank correlation.
+
+    `closed` means that predictions may order the queue. A guard that starts trusted is closed until
+    the evidence is against it; one that does not is open until the evidence is for it. Below
+    `min_samples` nothing is judged. Give samples in arrival order (`ArrivalOrder` does): requests
+    taken as they finish are biased to short ones.
+    """
+
+    def __init__(self, *, min_samples: int, window: int, starts_trusted: bool) -> None:
+        if not 2 <= min_samples <= window:
+            raise ValueError(
+                f"min_samples is {min_samples} and window {window}; "
+                "allowed: 2 <= min_samples <= window"
+            )
+        self._min_samples = min_samples
+        self._pairs: deque[tuple[float, float]] = deque(maxlen=window)
+        self._every = max(1, window // EVALUATIONS_PER_WINDOW)
+        self._since = 0
+        self._closed = starts_trusted
+        self._judged: RankCorrelation | None = None
+
+    @property
+    def closed(self) -> bool:
+        """True: predictions may order the queue. False: arrival order."""
+        return self._closed
+
+    @property
+    def samples(self) -> int:
+        """Pairs in the window now."""
+        return len(self._pairs)
+
+    @property
+    def calibrated(self) -> bool | None:
+        """Whether predictions are trusted on evidence; None below the minimum of samples."""
+        return None if self._judged is None else self._closed
+
+    @property
+    def tau(self) -> float | None:
+        """Kendall's tau-b at the last judgement; None below the minimum of samples."""
+        return None if self._judged is None else self._judged.tau
+
+    @property
+    def tau_lower(self) -> float | None:
+        """Lower 95 % bound of tau."""
+        return None if self._judged is None else self._judged.lower
+
+    @property
+    def tau_upper(self) -> float | None:
+        """Upper 95 % bound of tau."""
+        return None if self._judged is None else self._judged.upper
+
+    def observe(self, predicted: float, actual: float) -> None:
+        """One more outcome, in tokens. A prediction that is not finite counts as the largest."""
+        self._pairs.append((predicted if math.isfinite(predicted) else math.inf, actual))
+        self._since += 1
+        if len(self._pairs) < self._min_samples:
+            return
+        if self._judged is None or self._since >= self._every:
+            self._judge()
+
+    def _judge(self) -> None:
+        self._since = 0
+        predicted, actual = zip(*self._pairs, strict=True)
+        self._judged = rank_correlation(predicted, actual)
+        if self._judged.upper < FALL_BACK_BELOW:
+            self._closed = False
+        elif self._judged.lower > RETURN_ABOVE:
+            self._closed = True
+
+
+class ArrivalOrder:
+    """Hands outcomes to a guard in the order in which their requests arrived.
+
+    An outcome waits until all earlier requests have one or are older than `max_age_s` (give it the
+    queue timeout). A request that finishes later than that, or not at all, is no sample.
+    """
+
+    def __init__(self, guard: Guard, *, max_age_s: float) -> None:
+        self._guard = guard
+        self._max_age_s = max_age_s
+        self._waiting: dict[str, _Pending] = {}  # insertion order is arrival order
+
+    def arrived(self, request_id: str, *, now: float) -> None:
+        """A request was offered; its outcome is awaited from here on."""
+        self._waiting[request_id] = _Pending(now)
+        self._release(now)
+
+    def finished(self, request_id: str, *, predicted: float, actual: float, now: float) -> None:
+        """The answer is complete: what had been predicted for it, and its true tokens."""
+        pending = self._waiting.get(request_id)
+        if pending is not None:
+            pending.outcome = (predicted, actual)
+        self._release(now)
+
+    def left(self, request_id: str, *, now: float) -> None:
+        """The request ended without a complete answer: it says nothing about the prediction."""
+        self._waiting.pop(request_id, None)
+        self._release(now)
+
+    def _release(self, now: float) -> None:
+        while self._waiting:
+            first = next(iter(self._waiting))
+            pending = self._waiting[first]
+            if pending.outcome is None and now - pending.arrived_at <= self._max_age_s:
+                return
+            del self._waiting[first]
+            if pending.outcome is not None:
+                self._guard.observe(*pending.outcome)
+
+
+class _Pending:
+    __slots__ = ("arrived_at", "outcome")
+
+    def __init__(self, arrived_at: float) -> None:
+        self.arrived_at = arrived_at
+        self.outcome: tuple[float, float] | None = None
