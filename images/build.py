@@ -170,6 +170,7 @@ def main() -> int:
                 engine.push(tag(name), f"{arguments.registry}/{name}:{version()}")
             elif arguments.action == "export":
                 engine.export(tag(name), arguments.layout)
+                print(tag(name))
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
