@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,3 +111,15 @@ def write_json(target: str | None, result: object) -> None:
             f"cannot write {target}: {error.strerror}",
             next_step="name a file in a directory that exists and can be written",
         ) from error
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard error: the first column left, figures right."""
+    from rich.table import Table  # noqa: PLC0415 - see stderr_console
+
+    table = Table(show_edge=False, pad_edge=False)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    stderr_console().print(table)

@@ -72,7 +72,7 @@ def plan_pod(manifests: Sequence[Manifest], machine: LocalMachine) -> PodPlan:
     pod = _pod_spec(manifests)
     engine = _container(pod, names.CONTAINER_ENGINE)
     sidecar = _container(pod, names.CONTAINER_SIDECAR)
-    static, live = _configs(manifests, machine.ports)
+    static, live = _configs(manifests, machine)
     engine_plan = _process(engine, machine, python=machine.engine_python, service=static.service)
     arguments = with_port(engine_plan.command, machine.ports.engine)
     return PodPlan(
@@ -86,13 +86,14 @@ def plan_pod(manifests: Sequence[Manifest], machine: LocalMachine) -> PodPlan:
 
 def map_paths(text: str, mounts: Mapping[str, str]) -> str:
     """`text` with container paths replaced; the longest container path wins."""
-    for container_path in sorted(mounts, key=len, reverse=True):
-        # Not inside a longer word: /models must match neither /data/models nor /models2.
-        pattern = rf"(?<![\w/.-]){re.escape(container_path.rstrip('/'))}(?=/|$|[\s,:;\"'}}])"
-        replaced = re.sub(pattern, lambda _, to=mounts[container_path]: to.rstrip("/"), text)
-        if replaced != text:
-            return replaced
-    return text
+    places = {place.rstrip("/"): to.rstrip("/") for place, to in mounts.items()}
+    if not places:
+        return text
+    # One pass, so that what was put in is not replaced again. Not inside a longer word: /models
+    # must match neither /data/models nor /models2.
+    choices = "|".join(re.escape(place) for place in sorted(places, key=len, reverse=True))
+    pattern = rf"(?:(?<![\w/.-])|(?<=file://))({choices})(?=/|$|[\s,:;\"'}}])"
+    return re.sub(pattern, lambda found: places[found[1]], text)
 
 
 def argument(command: Sequence[str], flag: str) -> str:
@@ -141,7 +142,9 @@ def _container(pod: Manifest, name: str) -> Manifest:
     )
 
 
-def _configs(manifests: Sequence[Manifest], ports: LocalPorts) -> tuple[StaticConfig, LiveConfig]:
+def _configs(
+    manifests: Sequence[Manifest], machine: LocalMachine
+) -> tuple[StaticConfig, LiveConfig]:
     for manifest in manifests:
         if manifest["kind"] == "ConfigMap" and names.STATIC_CONFIG_FILE in manifest["data"]:
             data = manifest["data"]
@@ -155,14 +158,20 @@ def _configs(manifests: Sequence[Manifest], ports: LocalPorts) -> tuple[StaticCo
     listen = msgspec.structs.replace(
         static.listen,
         host=LOOPBACK,
-        http_port=ports.http,
-        grpc_port=ports.grpc,
+        http_port=machine.ports.http,
+        grpc_port=machine.ports.grpc,
         ops_port=0,
         admin_port=0,
     )
-    engine = msgspec.structs.replace(static.engine, url=f"http://{LOOPBACK}:{ports.engine}")
+    url = f"http://{LOOPBACK}:{machine.ports.engine}"
+    engine = msgspec.structs.replace(static.engine, url=url)
+    predictor = static.predictor
+    if predictor.uri is not None:
+        uri = map_paths(predictor.uri, machine.mounts)
+        predictor = msgspec.structs.replace(predictor, uri=uri)
     live = msgspec.json.decode(data[names.LIVE_CONFIG_FILE], type=LiveConfig)
-    return msgspec.structs.replace(static, listen=listen, engine=engine), live
+    static = msgspec.structs.replace(static, listen=listen, engine=engine, predictor=predictor)
+    return static, live
 
 
 def _process(
@@ -191,7 +200,7 @@ def _value(entry: Manifest, machine: LocalMachine, *, service: str) -> str:
     name = entry["name"]
     if name in machine.environment:
         return machine.environment[name]
-    reference = source.get("secretKeyRef") or source.get("configMapKeyRef") or {}
+    reference: Manifest = source.get("secretKeyRef") or source.get("configMapKeyRef") or {}
     if reference.get("optional"):
         return ""
     raise CommandError(

@@ -10,11 +10,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
+from llmservice_lab.arrivals import Recorded, arrival_times
 from llmservice_lab.calls import CallFactory
 from llmservice_lab.capacity import completed_per_second
 from llmservice_lab.load import LoadClient, Reply, replay
+from llmservice_lab.progress import Stage
 from llmservice_lab.workload import WorkloadRequest
 
 # Balanced: a drift of the machine over time meets both policies alike.
@@ -24,21 +26,6 @@ TARGET_LOAD: Final = 0.92
 WARM_UP_REQUESTS: Final = 24
 _POLL_S: Final = 0.1
 _SETTLE_TIMEOUT_S: Final = 30.0
-
-Progress = Callable[[int, str], None]
-
-
-class Stage(Protocol):
-    """Opens one live progress display of `total` requests."""
-
-    def __call__(self, label: str, total: int) -> ProgressContext: ...
-
-
-class ProgressContext(Protocol):
-    """What `Stage` returns: a context manager around an update function."""
-
-    def __enter__(self) -> Progress: ...
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +163,13 @@ class Measurer:
 
 def arrivals_at(rows: Sequence[WorkloadRequest], *, rate_rps: float) -> list[float]:
     """The recorded arrivals, stretched so that their mean rate is `rate_rps`; starts at 0."""
-    first_s = rows[0].arrival_s
-    recorded_rps = len(rows) / (rows[-1].arrival_s - first_s)
-    return [(row.arrival_s - first_s) * recorded_rps / rate_rps for row in rows]
+    return arrival_times(
+        Recorded(),
+        [row.arrival_s for row in rows],
+        rate_per_s=rate_rps,
+        capacity_per_s=rate_rps,
+        rng=random.Random(0),  # noqa: S311 - recorded arrivals draw nothing
+    )
 
 
 def _refuse_failures(label: str, replies: Sequence[Reply]) -> None:

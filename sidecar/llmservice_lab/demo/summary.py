@@ -1,0 +1,208 @@
+"""The demo's figures: one run object per policy, what each pass showed, and the verdict. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+from llmservice_sidecar.core.request import Outcome
+
+from llmservice_lab.demo.figures import mean_by_row
+from llmservice_lab.demo.passes import BASELINE, Measurement
+from llmservice_lab.demo.records import Record
+from llmservice_lab.results import (
+    WARM_UP_SHARE,
+    RequestRecord,
+    RunLabels,
+    RunSummary,
+    quantiles,
+    summarise,
+)
+
+CONTENDER: Final = "SSJF"
+ENGINE_QUEUE_LIMIT_S: Final = 0.050
+
+
+class PassSummary(TypedDict):
+    """One pass, so that a drift of the machine shows."""
+
+    index: int
+    policy: str
+    requests: int
+    e2e_mean_s: float | None
+    queue_wait_mean_s: float | None
+
+
+class Comparison(TypedDict):
+    """The contender against the baseline, request by request."""
+
+    e2e_mean_ratio: float
+    e2e_p99_ratio: float
+    faster_share: float
+    slower_share: float
+
+
+class Summary(TypedDict):
+    """`demo/summary.json`."""
+
+    commit: str
+    seed: int
+    hardware: str
+    workload: str
+    capacity_rps: float
+    capacity_before_rps: float
+    capacity_after_rps: float
+    offered_rps: float
+    offered_load: float
+    runs: list[RunSummary]
+    passes: list[PassSummary]
+    comparison: Comparison
+    verdict: str
+    failures: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the figures belong to."""
+
+    commit: str
+    seed: int
+    hardware: str
+    workload: str
+    slots: int
+    predictor: str
+
+
+def summarise_demo(
+    measurement: Measurement, passes: Sequence[Sequence[Record]], provenance: Provenance
+) -> Summary:
+    """All figures of one demo; `passes` are the joined records of `measurement.passes`."""
+    pooled = pool(passes)
+    runs = [
+        _run(policy, passes, provenance, load=measurement.offered_load) for policy in sorted(pooled)
+    ]
+    comparison = compare(pooled)
+    return Summary(
+        commit=provenance.commit,
+        seed=provenance.seed,
+        hardware=provenance.hardware,
+        workload=provenance.workload,
+        capacity_rps=measurement.capacity_rps,
+        capacity_before_rps=measurement.capacity_before_rps,
+        capacity_after_rps=measurement.capacity_after_rps,
+        offered_rps=measurement.offered_rps,
+        offered_load=measurement.offered_load,
+        runs=runs,
+        passes=[_pass(records) for records in passes],
+        comparison=comparison,
+        verdict=verdict(comparison),
+        failures=failures(measurement, runs),
+    )
+
+
+def pool(passes: Sequence[Sequence[Record]]) -> dict[str, list[Record]]:
+    """Policy -> the records of all its passes, the warm-up of each pass left out."""
+    pooled: dict[str, list[Record]] = {}
+    for records in passes:
+        for record in records[int(len(records) * WARM_UP_SHARE) :]:
+            pooled.setdefault(record.policy, []).append(record)
+    return pooled
+
+
+def compare(pooled: dict[str, list[Record]]) -> Comparison:
+    """Ratios of the contender to the baseline, and who gained: means over a policy's passes."""
+    base, other = pooled[BASELINE], pooled[CONTENDER]
+    before, after = mean_by_row(base), mean_by_row(other)
+    faster = sum(after[row] < before[row] for row in before)
+    return Comparison(
+        e2e_mean_ratio=_mean(other) / _mean(base),
+        e2e_p99_ratio=_p99(other) / _p99(base),
+        faster_share=faster / len(before),
+        slower_share=sum(after[row] > before[row] for row in before) / len(before),
+    )
+
+
+def verdict(comparison: Comparison) -> str:
+    """One sentence: did it help?"""
+    ratio = comparison["e2e_mean_ratio"]
+    tail = comparison["e2e_p99_ratio"]
+    against = f"mean end-to-end {ratio:.2f} x, p99 {tail:.2f} x {BASELINE}'s"
+    if ratio < 1:
+        return f"{CONTENDER} won this run: {against}."
+    return f"{CONTENDER} did not win this run: {against}."
+
+
+def failures(measurement: Measurement, runs: Sequence[RunSummary]) -> list[str]:
+    """Why the figures must not be believed; empty when they may be."""
+    found: list[str] = []
+    if measurement.offered_load > 1:
+        found.append(
+            f"offered load is {measurement.offered_load:.2f} of the capacity, above 1: the machine "
+            "became slower during the run; close what else is running and start again"
+        )
+    for run in runs:
+        wait_s = run["engine_queue_s"]["p90"]
+        if wait_s is None or wait_s >= ENGINE_QUEUE_LIMIT_S:
+            shown = "unknown" if wait_s is None else f"{wait_s * 1e3:.0f} ms"
+            found.append(
+                f"{run['policy']}: the engine's own queue wait p90 is {shown}, not below "
+                f"{ENGINE_QUEUE_LIMIT_S * 1e3:.0f} ms: the order was not the gate's alone"
+            )
+    return found
+
+
+def _run(
+    policy: str, passes: Sequence[Sequence[Record]], provenance: Provenance, *, load: float
+) -> RunSummary:
+    labels = RunLabels(
+        policy=policy,
+        predictor=provenance.predictor,
+        slots=provenance.slots,
+        load=load,
+        seed=provenance.seed,
+    )
+    of_policy = [
+        [_as_result(record) for record in records]
+        for records in passes
+        if records[0].policy == policy
+    ]
+    # Both passes count from their own start, so the warm-up of both is left out.
+    run = summarise([record for records in of_policy for record in records], labels)
+    # Two passes in one window would count their tokens twice: a rate is the mean of its passes.
+    rates = [summarise(records, labels)["tokens_per_s"] or 0.0 for records in of_policy]
+    run["tokens_per_s"] = math.fsum(rates) / len(rates)
+    return run
+
+
+def _as_result(record: Record) -> RequestRecord:
+    return RequestRecord(
+        arrival_s=record.due_s,
+        output_tokens=record.output_tokens,
+        outcome=Outcome.COMPLETED,  # a pass with another outcome has failed as a whole
+        admitted_s=record.admitted_s,
+        first_token_s=record.due_s + record.ttft_s,
+        finished_s=record.due_s + record.e2e_s,
+        predicted_tokens=record.predicted_tokens,
+        engine_queue_s=record.engine_queue_s,
+    )
+
+
+def _pass(records: Sequence[Record]) -> PassSummary:
+    measured = records[int(len(records) * WARM_UP_SHARE) :]
+    return PassSummary(
+        index=records[0].pass_index,
+        policy=records[0].policy,
+        requests=len(measured),
+        e2e_mean_s=quantiles([record.e2e_s for record in measured])["mean"],
+        queue_wait_mean_s=quantiles([record.queue_wait_s for record in measured])["mean"],
+    )
+
+
+def _mean(records: Sequence[Record]) -> float:
+    return math.fsum(record.e2e_s for record in records) / len(records)
+
+
+def _p99(records: Sequence[Record]) -> float:
+    return quantiles([record.e2e_s for record in records])["p99"] or math.inf
