@@ -2,39 +2,106 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
+
+ANNOUNCE_S: Final = 5.0  # how long endpoints may take to learn that this pod is leaving
+
+
+class _State(Enum):
+    SERVING = auto()
+    ANNOUNCED = auto()  # not ready, still accepting
+    REFUSING = auto()
+    EMPTY = auto()
 
 
 class Drain:
-    """The drain state machine: serving, announced (still accepting), refusing.
+    """The drain state machine: serving, announced (still accepting), refusing, empty.
 
-    `in_use` says how many requests are queued or running.
+    `in_use` says how many requests are in the sidecar's hands; `left` must be called when one has
+    left. `refuse` closes (True) and reopens (False) the gate.
     """
 
-    def __init__(self, *, in_use: Callable[[], int], announce_s: float = 5.0) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        *,
+        in_use: Callable[[], int],
+        refuse: Callable[[bool], None],
+        announce_s: float = ANNOUNCE_S,
+    ) -> None:
+        self._in_use = in_use
+        self._refuse = refuse
+        self._announce_s = announce_s
+        self._state = _State.SERVING
+        self._final = False
+        self._run: asyncio.Task[bool] | None = None
+        self._idle = asyncio.Event()
+        self._watchers: list[Callable[[], None]] = []
 
     @property
     def draining(self) -> bool:
         """Not ready and NOT_SERVING."""
-        raise NotImplementedError
+        return self._state is not _State.SERVING
 
     @property
     def refusing(self) -> bool:
         """New requests are rejected with reason `draining`."""
-        raise NotImplementedError
+        return self._state in {_State.REFUSING, _State.EMPTY}
+
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after every change of `draining`."""
+        self._watchers.append(callback)
 
     async def run(self, timeout_s: float) -> bool:
-        """Drain (joining one under way); returns True when empty, False at the timeout.
+        """Drain, or join the drain under way. True: nothing is left here; False: time is up.
 
-        Returns True also when `cancel` ended the drain.
+        True also when `cancel` has ended the drain: nobody needs to wait any longer.
         """
-        raise NotImplementedError
+        if self._run is None:
+            self._set(_State.ANNOUNCED)
+            self._run = asyncio.create_task(self._drain(), name="drain")
+        done, _ = await asyncio.wait({self._run}, timeout=timeout_s)
+        if not done:
+            self._enter_refusing()
+        return bool(done)
 
     def make_final(self) -> None:
         """SIGTERM has come: from now on `cancel` has no effect."""
-        raise NotImplementedError
+        self._final = True
 
     def cancel(self) -> None:
-        """The engine came back and nobody ends us: serve again."""
-        raise NotImplementedError
+        """The engine came back and nobody ends this process: serve again."""
+        if self._final or self._run is None:
+            return
+        self._run.cancel()
+        self._run = None
+        self._refuse(False)
+        self._set(_State.SERVING)
+
+    def left(self) -> None:
+        """A request has left the sidecar."""
+        if self._in_use() == 0:
+            self._idle.set()
+
+    async def _drain(self) -> bool:
+        await asyncio.sleep(self._announce_s)
+        self._enter_refusing()
+        while self._in_use():
+            self._idle.clear()
+            await self._idle.wait()
+        self._set(_State.EMPTY)
+        return True
+
+    def _enter_refusing(self) -> None:
+        if self._state is _State.ANNOUNCED:
+            self._refuse(True)
+            self._set(_State.REFUSING)
+
+    def _set(self, state: _State) -> None:
+        before = self.draining
+        self._state = state
+        if self.draining is not before:
+            for watcher in self._watchers:
+                watcher()

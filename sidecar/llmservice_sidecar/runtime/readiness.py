@@ -2,29 +2,76 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable
+from typing import Final
 
 from llmservice_sidecar.runtime.drain import Drain
+from llmservice_sidecar.runtime.ports import Engine
+
+_log = logging.getLogger(__name__)
+
+POLL_S: Final = 1.0
+_NEVER_ANSWERED = "the engine has not answered yet: it may still be loading its model"
 
 
 class Readiness:
     """Joins engine health and drain to the one answer of /readyz and grpc.health.v1."""
 
     def __init__(self, drain: Drain) -> None:
-        raise NotImplementedError
+        self._drain = drain
+        self._healthy = False
+        self._message = _NEVER_ANSWERED
+        self._watchers: list[Callable[[bool], None]] = []
+        self._told: bool | None = None
+        drain.watch(self._tell)
 
     @property
-    def ready(self) -> bool: ...
+    def ready(self) -> bool:
+        """The engine is healthy and the sidecar is not draining. A full queue is still ready."""
+        return self._healthy and not self._drain.draining
 
     @property
-    def draining(self) -> bool: ...
+    def draining(self) -> bool:
+        """The sidecar is leaving."""
+        return self._drain.draining
 
     @property
-    def engine_healthy(self) -> bool: ...
+    def engine_healthy(self) -> bool:
+        """The engine's last answer was a healthy one."""
+        return self._healthy
 
     @property
-    def engine_message(self) -> str: ...
+    def engine_message(self) -> str:
+        """Why the engine is not healthy; empty if it is."""
+        return self._message
 
     def watch(self, callback: Callable[[bool], None]) -> None:
         """Call `callback(ready)` at once and then whenever it changes."""
-        raise NotImplementedError
+        self._watchers.append(callback)
+        callback(self.ready)
+
+    async def poll(self, engine: Engine, *, interval_s: float = POLL_S) -> None:
+        """Ask the engine again and again, until cancelled."""
+        while True:
+            self.engine_is(healthy=await engine.healthy())
+            await asyncio.sleep(interval_s)
+
+    def engine_is(self, *, healthy: bool) -> None:
+        """What the engine has answered. A healthy engine ends a drain that was for it alone."""
+        if healthy is self._healthy:
+            return
+        self._healthy = healthy
+        self._message = "" if healthy else "the engine does not answer its health check"
+        _log.info("engine %s", "healthy" if healthy else "not healthy")
+        if healthy:
+            # preStop also runs when a liveness probe restarts the engine alone.
+            self._drain.cancel()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.ready is not self._told:
+            self._told = self.ready
+            for watcher in self._watchers:
+                watcher(self.ready)

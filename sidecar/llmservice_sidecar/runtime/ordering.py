@@ -1,0 +1,77 @@
+"""Which order is served now: what is configured, if the mode allows it and the guard agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llmservice_api.sidecar_config import LiveConfig, PredictorMode
+
+from llmservice_sidecar.core.guard import ArrivalOrder, Guard
+from llmservice_sidecar.core.policy import OrderingPolicy, make_policy
+from llmservice_sidecar.core.request import RequestId
+from llmservice_sidecar.runtime.async_gate import AsyncGate
+
+ARRIVAL_ORDER = "FCFS"
+
+
+class Ordering:
+    """Keeps the gate's policy at what the configuration and the guard say together."""
+
+    def __init__(
+        self, gate: AsyncGate, *, guard: Guard, live: LiveConfig, clock: Callable[[], float]
+    ) -> None:
+        self._gate = gate
+        self._guard = guard
+        self._clock = clock
+        self._live = live
+        self._samples = ArrivalOrder(guard, max_age_s=live.queue_timeout_s)
+
+    @property
+    def guard(self) -> Guard:
+        """The judge of the predictor, for reports."""
+        return self._guard
+
+    @property
+    def configured(self) -> str:
+        """The policy that the configuration names."""
+        return self._live.policy
+
+    @property
+    def served(self) -> str:
+        """The policy that orders the queue now."""
+        return self._gate.state.policy.name
+
+    @property
+    def learning(self) -> bool:
+        """Predictions are made: in Shadow and in Enforce."""
+        return self._live.predictor_mode is not PredictorMode.DISABLED
+
+    def apply(self, live: LiveConfig) -> None:
+        """Take over a new configuration. Raises ValueError naming a policy that is not known."""
+        policy = self._policy(live)
+        if live.queue_timeout_s != self._live.queue_timeout_s:
+            self._samples = ArrivalOrder(self._guard, max_age_s=live.queue_timeout_s)
+        self._live = live
+        self._gate.set_policy(policy)
+
+    def arrived(self, request_id: RequestId) -> None:
+        """A request was taken: it will be a sample, in its place of arrival."""
+        self._samples.arrived(request_id, now=self._clock())
+
+    def ended(self, request_id: RequestId, *, predicted: float | None, actual: int | None) -> None:
+        """It ended. Without a prediction of a predictor or a complete answer it is no sample."""
+        now = self._clock()
+        if predicted is None or actual is None:
+            self._samples.left(request_id, now=now)
+        else:
+            self._samples.finished(
+                request_id, predicted=predicted, actual=float(actual), now=now
+            )
+        policy = self._policy(self._live)
+        if policy.name != self.served:
+            self._gate.set_policy(policy)
+
+    def _policy(self, live: LiveConfig) -> OrderingPolicy:
+        configured = make_policy(live.policy, tail_weight=live.tail_weight)
+        trusted = live.predictor_mode is PredictorMode.ENFORCE and self._guard.closed
+        return configured if trusted else make_policy(ARRIVAL_ORDER)
