@@ -1,0 +1,261 @@
+"""Prometheus metrics: request counts and times as they happen, the gate's state when scraped.
+
+Labels are closed sets or capped: no client can make a new series at will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmservice_api import __version__
+from llmservice_api.status_report import PredictorReport, QueueReport
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from llmservice_sidecar.core.request import Outcome
+from llmservice_sidecar.runtime import telemetry_names as names
+from llmservice_sidecar.runtime.ports import RequestEnd
+
+OTHER: Final = "other"  # the label value of everything beyond a cap
+_MAX_SOURCES: Final = 16
+
+_WAIT_BUCKETS: Final = (
+    0.001,
+    0.005,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    20,
+    60,
+    120,
+    300,
+    600,
+)
+_PREDICT_BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
+_RATIO_BUCKETS: Final = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+# The convention's boundaries, carried on to what a queue can add and a small model can reach.
+_DURATION_BUCKETS: Final = (
+    *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+    *(163.84, 327.68, 655.36),
+)
+_FIRST_TOKEN_BUCKETS: Final = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+    *(20, 40, 80, 160, 320, 640),
+)
+_PER_TOKEN_BUCKETS: Final = (
+    *(0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """What is read at the moment of a scrape; every function returns at once."""
+
+    queue: Callable[[], QueueReport]
+    predictor: Callable[[], PredictorReport]
+    engine_up: Callable[[], bool]
+    draining: Callable[[], bool]
+    dropped_spans: Callable[[], int]
+
+
+class PrometheusMetrics:
+    """Implements `RequestMetrics`. `models` are the names that may be label values."""
+
+    def __init__(self, *, models: Sequence[str]) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        self._models = frozenset(models)
+        self._sources: set[str] = set()
+        self._requests = Counter(
+            names.METRIC_REQUESTS,
+            "Requests by how they ended.",
+            (names.LABEL_OUTCOME, names.LABEL_REASON),
+            registry=self._registry,
+        )
+        self._queue_wait = self._histogram(
+            names.METRIC_QUEUE_WAIT, "Seconds from arrival to admission or eviction.", _WAIT_BUCKETS
+        )
+        self._predictions = Counter(
+            names.METRIC_PREDICTIONS,
+            "Predictions by who made them.",
+            (names.LABEL_SOURCE,),
+            registry=self._registry,
+        )
+        self._prediction_duration = self._histogram(
+            names.METRIC_PREDICTION_DURATION,
+            "Seconds until a prediction was there.",
+            _PREDICT_BUCKETS,
+        )
+        self._prediction_error = self._histogram(
+            names.METRIC_PREDICTION_ERROR,
+            "Predicted over actual output tokens of completed requests; 1 is exact.",
+            _RATIO_BUCKETS,
+        )
+        self._gen_ai = _GenAiHistograms(self._registry)
+        Info(names.METRIC_BUILD, "The running version.", registry=self._registry).info(
+            {"version": __version__}
+        )
+        ProcessCollector(namespace=names.METRIC_PREFIX_PROCESS, registry=self._registry)
+
+    def watch(self, gauges: Gauges) -> None:
+        """Read these on every scrape from now on. To be called once."""
+        self._registry.register(_GaugeCollector(gauges))
+
+    def predicted(self, *, source: str, duration_s: float) -> None:
+        """Count a prediction."""
+        self._predictions.labels(self._capped(source)).inc()
+        self._prediction_duration.observe(duration_s)
+
+    def left_queue(self, *, wait_s: float, trace_id: str | None = None) -> None:
+        """Record a wait."""
+        self._queue_wait.observe(wait_s, _exemplar(trace_id))
+
+    def finished(self, end: RequestEnd) -> None:
+        """Count an end, and time what was served."""
+        exemplar = _exemplar(end.trace_id)
+        self._requests.labels(end.outcome.value, end.reason.value).inc(1, exemplar)
+        if end.outcome is not Outcome.COMPLETED:
+            return
+        model = end.model if end.model in self._models else OTHER
+        self._gen_ai.observe(end, model=model, exemplar=exemplar)
+        if end.predicted_tokens is not None and end.output_tokens:
+            self._prediction_error.observe(end.predicted_tokens / end.output_tokens, exemplar)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Body and content type; OpenMetrics (with exemplars) if the Accept header asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def _histogram(self, name: str, help_text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, help_text, buckets=buckets, registry=self._registry)
+
+    def _capped(self, source: str) -> str:
+        if source in self._sources:
+            return source
+        if len(self._sources) >= _MAX_SOURCES:
+            return OTHER
+        self._sources.add(source)
+        return source
+
+
+class _GenAiHistograms:
+    """The convention's server metrics, measured at the door: waiting is part of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = (names.LABEL_OPERATION, names.LABEL_MODEL)
+        self._duration = Histogram(
+            names.METRIC_GEN_AI_DURATION,
+            "Seconds from the door to the last byte (completed requests).",
+            labels,
+            buckets=_DURATION_BUCKETS,
+            registry=registry,
+        )
+        self._first_token = Histogram(
+            names.METRIC_GEN_AI_FIRST_TOKEN,
+            "Seconds from the door to the first token (completed requests).",
+            labels,
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self._per_token = Histogram(
+            names.METRIC_GEN_AI_PER_TOKEN,
+            "Seconds per output token after the first (completed requests).",
+            labels,
+            buckets=_PER_TOKEN_BUCKETS,
+            registry=registry,
+        )
+
+    def observe(self, end: RequestEnd, *, model: str, exemplar: dict[str, str] | None) -> None:
+        """Time a completed request."""
+        labels = (end.operation, model)
+        self._duration.labels(*labels).observe(end.duration_s, exemplar)
+        if end.first_token_s is None:
+            return
+        self._first_token.labels(*labels).observe(end.first_token_s, exemplar)
+        if end.output_tokens is not None and end.output_tokens > 1:
+            decode_s = max(0.0, end.duration_s - end.first_token_s)
+            self._per_token.labels(*labels).observe(decode_s / (end.output_tokens - 1), exemplar)
+
+
+class _GaugeCollector(Collector):
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        yield from _queue_gauges(self._gauges.queue())
+        yield from _predictor_gauges(self._gauges.predictor())
+        yield _gauge(
+            names.METRIC_ENGINE_UP, "1 while the engine answers.", float(self._gauges.engine_up())
+        )
+        yield _gauge(
+            names.METRIC_DRAINING, "1 while the pod is leaving.", float(self._gauges.draining())
+        )
+        yield CounterMetricFamily(
+            names.METRIC_SPANS_DROPPED,
+            "Sampled spans that were not exported.",
+            value=self._gauges.dropped_spans(),
+        )
+
+
+def _queue_gauges(queue: QueueReport) -> Iterator[Metric]:
+    yield _gauge(names.METRIC_QUEUED, "Requests waiting for a slot.", queue.queued_requests)
+    yield _gauge(
+        names.METRIC_QUEUED_TOKENS, "Predicted output tokens of the queue.", queue.queued_tokens
+    )
+    yield _gauge(names.METRIC_IN_FLIGHT, "Slots in use by the engine.", queue.in_flight_slots)
+    limit = GaugeMetricFamily(
+        names.METRIC_LIMIT,
+        "Slots that may be in use, by what sets it.",
+        labels=[names.LABEL_REASON],
+    )
+    limit.add_metric([queue.limit_reason], queue.limit_slots)
+    yield limit
+    yield _gauge(names.METRIC_BACKLOG, "Predicted seconds of work per slot, now.", queue.backlog_s)
+    yield _gauge(
+        names.METRIC_GAMMA, "Strength of waiting against size in the order.", queue.gamma_per_s
+    )
+
+
+def _predictor_gauges(predictor: PredictorReport) -> Iterator[Metric]:
+    yield _gauge(
+        names.METRIC_CALIBRATION_SAMPLES,
+        "Requests that the predictor is judged by.",
+        predictor.samples,
+    )
+    optional = (
+        (names.METRIC_TAU, "Rank correlation of prediction and truth.", predictor.tau),
+        (names.METRIC_TAU_LOWER, "Lower 95 % bound of it.", predictor.tau_lower),
+        (names.METRIC_TAU_UPPER, "Upper 95 % bound of it.", predictor.tau_upper),
+        (
+            names.METRIC_GAIN,
+            "Mean wait under SSJF over mean wait under FCFS, estimated.",
+            predictor.estimated_gain_ratio,
+        ),
+    )
+    for name, help_text, value in optional:
+        if value is not None:  # unknown is absent, not zero
+            yield _gauge(name, help_text, value)
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_text, value=value)
+
+
+def _exemplar(trace_id: str | None) -> dict[str, str] | None:
+    return None if trace_id is None else {"trace_id": trace_id}

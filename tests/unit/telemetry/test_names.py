@@ -1,0 +1,57 @@
+"""Telemetry names are public: unique, and ours are under our own prefix."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from llmservice_sidecar.runtime import telemetry_names
+
+NAMES = {k: v for k, v in vars(telemetry_names).items() if k.isupper()}
+CONVENTION_PREFIXES = ("gen_ai.", "error.", "http.", "server.")
+
+
+def by_prefix(prefix: str) -> dict[str, str]:
+    found = {k: v for k, v in NAMES.items() if k.startswith(prefix)}
+    assert found
+    return found
+
+
+def test_no_name_is_given_twice() -> None:
+    for prefix in ("SPAN_", "EVENT_", "ATTR_", "METRIC_", "RESOURCE_"):
+        doubled = [v for v, n in Counter(by_prefix(prefix).values()).items() if n > 1]
+        assert not doubled, prefix
+
+
+def test_own_attributes_and_events_are_under_llmservice() -> None:
+    for name in (*by_prefix("ATTR_").values(), *by_prefix("EVENT_").values()):
+        assert name.startswith(("llmservice.", *CONVENTION_PREFIXES)), name
+
+
+def test_own_metrics_are_under_llmservice() -> None:
+    for name in by_prefix("METRIC_").values():
+        assert name.startswith(("llmservice", "gen_ai_server_", "vllm:")), name
+
+
+def test_names_that_the_design_promises_are_there() -> None:
+    assert {
+        "llmservice.predicted_output_tokens",
+        "llmservice.predicted_p90",
+        "llmservice.actual",
+        "llmservice.policy",
+        "llmservice.key",
+        "llmservice.queue.position",
+        "llmservice.queue.depth",
+        "llmservice.overtook",
+        "llmservice.overtaken_by",
+        "llmservice.outcome",
+        "llmservice_requests",
+        "llmservice_queue_wait_seconds",
+        "llmservice_queued_requests",
+        "llmservice_in_flight_slots",
+        "llmservice_limit_slots",
+        "llmservice_backlog_seconds",
+        "llmservice_prediction_error_ratio",
+        "llmservice_predictor_tau",
+        "llmservice_estimated_gain_ratio",
+        "llmservice_gamma_per_second",
+    } <= set(NAMES.values())
