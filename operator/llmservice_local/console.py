@@ -55,6 +55,17 @@ def progress_bar(label: str, total: int) -> Generator[Callable[[int, str], None]
 
 
 @contextmanager
+def waiting(label: str) -> Generator[None]:
+    """Show that something goes on whose length is unknown; a line where there is no terminal."""
+    if not sys.stderr.isatty():
+        note(f"{label} ...")
+        yield
+        return
+    with stderr_console().status(label):
+        yield
+
+
+@contextmanager
 def _drawn_bar(label: str, total: int) -> Generator[Callable[[int, str], None]]:
     from rich.progress import (  # noqa: PLC0415 - see stderr_console
         BarColumn,

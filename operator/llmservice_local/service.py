@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import yaml
-
 from llmservice_api import names
 from llmservice_api.spec import SpecError
 from llmservice_lab.engine.environment import EngineEnvironmentError, ensure_engine_python
 from llmservice_lab.engine.process import SIDECAR_SOURCES
 from llmservice_lab.engine.tiny_model import ensure_tiny_model
-from llmservice_local.errors import CommandError
-from llmservice_local.pod import LOOPBACK, LocalMachine, LocalPorts, PodPlan, plan_pod
 from llmservice_operator.desired import desired
 from llmservice_operator.service import parse_service
 from llmservice_operator.settings import OperatorSettings
+
+from llmservice_local.errors import CommandError
+from llmservice_local.pod import LOOPBACK, LocalMachine, LocalPorts, PodPlan, plan_pod
 
 Document = dict[str, Any]  # the YAML as read
 
@@ -52,20 +52,21 @@ class LocalService:
 def read_document(path: Path) -> Document:
     """The one LLMService in a YAML file. Raises CommandError."""
     try:
-        documents = [one for one in yaml.safe_load_all(path.read_text()) if one is not None]
+        documents = cast("list[object]", list(yaml.safe_load_all(path.read_text())))
     except OSError as error:
         raise CommandError(
             f"cannot read {path}: {error.strerror}", next_step="name an LLMService file with -f"
         ) from error
     except yaml.YAMLError as error:
         raise CommandError(f"{path} is not YAML: {error}", next_step="correct the file") from error
-    services = [one for one in documents if isinstance(one, dict) and one.get("kind") == names.KIND]
+    read = [cast("Document", one) for one in documents if isinstance(one, dict)]
+    services = [one for one in read if one.get("kind") == names.KIND]
     if len(services) != 1:
         raise CommandError(
             f"{path} holds {len(services)} LLMServices; one is needed",
             next_step="put one service into a file of its own",
         )
-    return cast("Document", services[0])
+    return services[0]
 
 
 def plan_service(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -59,35 +61,37 @@ def up(
     )
 
     document = read_document(file)
-    with tempfile.TemporaryDirectory(prefix="llmservice-up-") as directory:
-        options = LocalOptions(
-            directory=Path(directory),
-            mounts=parse_mounts(mount or []),
-            http_port=port,
-            grpc_port=grpc_port,
-        )
-        with waiting("preparing"):
-            service = plan_service(document, options, log=note)
-        asyncio.run(_serve(service, options.directory, json=json))
+    options = LocalOptions(
+        directory=Path(tempfile.mkdtemp(prefix="llmservice-up-")),
+        mounts=parse_mounts(mount or []),
+        http_port=port,
+        grpc_port=grpc_port,
+    )
+    with waiting("preparing vLLM and the model"):
+        service = plan_service(document, options, log=note)
+    asyncio.run(_serve(service, options.directory, json=json))
+    # Only after a clean end: whoever looks for a failure needs the logs.
+    shutil.rmtree(options.directory)
 
 
 async def _serve(service: LocalService, directory: Path, *, json: str | None) -> None:
     from llmservice_local.running import running_pod  # noqa: PLC0415 - aiohttp
     from llmservice_local.service import ENGINE_MODULES  # noqa: PLC0415
 
-    interrupted = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted.set)
-    starting = asyncio.create_task(interrupted.wait())
-    async with running_pod(
-        service.plan,
-        directory=directory,
-        engine_path=ENGINE_MODULES,
-        start_timeout_s=service.start_timeout_s,
-        announce=waiting,
-        interrupted=starting,
-    ) as pod:
+    # Until it is ready, Ctrl-C cancels this task (asyncio.run) and the processes are stopped.
+    async with AsyncExitStack() as stack:
+        with waiting("starting vLLM and the sidecar"):
+            pod = await stack.enter_async_context(
+                running_pod(
+                    service.plan,
+                    directory=directory,
+                    engine_path=ENGINE_MODULES,
+                    start_timeout_s=service.start_timeout_s,
+                )
+            )
+        interrupted = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
         _announce(service, pod, json=json)
         await _until_interrupted(pod, interrupted)
 

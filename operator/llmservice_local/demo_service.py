@@ -1,0 +1,185 @@
+"""The demo's server: the example's service as local processes, made fit for a fair comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+import uvloop
+from llmservice_api.status_report import StatusReport, decode_report
+from llmservice_lab import provenance
+from llmservice_lab.demo.passes import Measurement, PassFailed, Server
+from llmservice_lab.demo.receiver import SpanReceiver
+from llmservice_lab.demo.records import TraceIncomplete
+from llmservice_lab.demo.run import DemoFiles, conclude, measure
+from llmservice_lab.demo.summary import Provenance, Summary
+from llmservice_lab.pretrain import pretrain
+from llmservice_lab.workload import WorkloadError, WorkloadRequest, load_workload
+
+from llmservice_local.console import note, progress_bar, waiting
+from llmservice_local.errors import CommandError
+from llmservice_local.running import RunningPod, running_pod
+from llmservice_local.service import (
+    ENGINE_MODULES,
+    Document,
+    LocalOptions,
+    LocalService,
+    plan_service,
+    read_document,
+)
+
+_PREDICTOR_DIRECTORY: Final = "/models/predictor"
+_SNAPSHOT: Final = "snapshot.json"
+_APPLY_TIMEOUT_S: Final = 15.0
+_POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What is run, on what, and where the files go."""
+
+    out: Path
+    file: Path
+    workload: Path
+    train: Path
+    seed: int
+
+
+def run_demo(options: DemoOptions) -> Summary:
+    """The whole demo. Raises CommandError; figures that cannot be trusted are in `failures`."""
+    rows = _rows(options.workload)
+    directory = (options.out / "run").resolve()
+    shutil.rmtree(directory, ignore_errors=True)
+    learned = directory / "predictor"
+    learned.mkdir(parents=True)
+    with waiting("the predictor learns from other prompts"):
+        pretrain(options.train, learned / _SNAPSHOT)
+    with SpanReceiver() as receiver:
+        document = fair_document(read_document(options.file), collector=receiver.endpoint)
+        local = LocalOptions(directory=directory, mounts={_PREDICTOR_DIRECTORY: str(learned)})
+        with waiting("preparing vLLM and the tiny model"):
+            service = plan_service(document, local, log=note)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                measurement = runner.run(
+                    _measure(service, rows, directory=directory, receiver=receiver)
+                )
+            return conclude(
+                measurement,
+                rows,
+                payloads=receiver.payloads,
+                provenance=_provenance(service, options),
+                files=DemoFiles.under(options.out),
+            )
+        except (PassFailed, TraceIncomplete) as error:
+            raise CommandError(
+                str(error), next_step=f"see the logs in {directory}, then run it again"
+            ) from error
+
+
+def fair_document(document: Document, *, collector: str) -> Document:
+    """The example with what the comparison needs: a learned predictor that learns no more, traces.
+
+    The same prompts are replayed in every pass: a predictor that kept learning would know their
+    lengths from the first one, and a prefix cache would serve the later ones faster.
+    """
+    fair = copy.deepcopy(document)
+    spec: dict[str, Any] = fair["spec"]
+    spec["predictor"] = {
+        **spec.get("predictor", {}),
+        "uri": f"file://{_PREDICTOR_DIRECTORY}/{_SNAPSHOT}",
+        "onlineLearning": "Disabled",
+    }
+    spec["tracing"] = {"exporterEndpoint": collector, "sampler": "parentbased_always_on"}
+    engine: dict[str, Any] = spec["engine"]
+    engine["args"] = [*engine.get("args", ()), "--no-enable-prefix-caching"]
+    engine["env"] = [
+        *engine.get("env", ()),
+        {"name": "OTEL_BSP_SCHEDULE_DELAY", "value": "1000"},  # ms: the last spans come soon
+    ]
+    return fair
+
+
+def _rows(workload: Path) -> list[WorkloadRequest]:
+    try:
+        return load_workload(workload)
+    except WorkloadError as error:
+        raise CommandError(
+            str(error), next_step="run in the repository's root, or name a file with --workload"
+        ) from error
+
+
+async def _measure(
+    service: LocalService,
+    rows: Sequence[WorkloadRequest],
+    *,
+    directory: Path,
+    receiver: SpanReceiver,
+) -> Measurement:
+    note("starting vLLM and the sidecar (about 20 s)")
+    async with running_pod(
+        service.plan,
+        directory=directory,
+        engine_path=ENGINE_MODULES,
+        start_timeout_s=service.start_timeout_s,
+    ) as pod:
+        measuring = asyncio.create_task(
+            measure(_server(pod), rows, receiver=receiver, stage=progress_bar)
+        )
+        failing = asyncio.create_task(pod.failed())
+        try:
+            await asyncio.wait({measuring, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if failing.done():
+                raise failing.result()
+            return measuring.result()
+        finally:
+            measuring.cancel()
+            failing.cancel()
+
+
+def _server(pod: RunningPod) -> Server:
+    async def status() -> StatusReport:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{pod.addresses.ops}/status") as response,
+        ):
+            return decode_report(await response.read())
+
+    async def queued() -> int:
+        queue = (await status()).queue
+        return queue.queued_requests + queue.in_flight_slots
+
+    async def set_policy(policy: str) -> None:
+        generation = pod.live.generation + 1
+        pod.apply(msgspec.structs.replace(pod.live, policy=policy, generation=generation))
+        deadline = time.monotonic() + _APPLY_TIMEOUT_S
+        while (report := await status()).generation_applied != generation:
+            if time.monotonic() > deadline:
+                raise PassFailed(f"the sidecar did not take over policy {policy}")
+            await asyncio.sleep(_POLL_S)
+        if report.queue.order != policy:
+            raise PassFailed(
+                f"policy {policy} is set but the order is {report.queue.order}: "
+                f"the predictor is {report.predictor.state} {report.predictor.message}".rstrip()
+            )
+
+    return Server(http=pod.addresses.http, queued=queued, set_policy=set_policy)
+
+
+def _provenance(service: LocalService, options: DemoOptions) -> Provenance:
+    return Provenance(
+        commit=provenance.commit(),
+        seed=options.seed,
+        hardware=provenance.hardware(),
+        workload=str(options.workload),
+        slots=service.plan.static.engine.slots,
+        predictor=service.plan.static.predictor.kind.lower(),
+    )
