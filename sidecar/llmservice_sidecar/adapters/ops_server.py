@@ -1,0 +1,117 @@
+"""The ports for machines: 9090 tells how the sidecar is, 127.0.0.1:9091 makes it drain.
+
+Nothing here ever waits for the engine: a probe must answer while the engine hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+from llmservice_api.sidecar_config import ListenConfig
+from llmservice_api.status_report import StatusReport
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpsSources:
+    """What the ops port tells, read at the moment of the question.
+
+    `metrics` takes an Accept header and gives body and content type. `drain` takes seconds and
+    returns True when nothing is left.
+    """
+
+    report: Callable[[], StatusReport]
+    metrics: Callable[[str], tuple[bytes, str]]
+    drain: Callable[[float], Awaitable[bool]]
+    drain_timeout_s: float
+
+
+class OpsServer:
+    """Both ports. `start` binds them; `ops_port` and `admin_port` are then the real ones."""
+
+    def __init__(self, sources: OpsSources, *, listen: ListenConfig) -> None:
+        self._listen = listen
+        self._ops = web.AppRunner(ops_app(sources), access_log=None)
+        self._admin = web.AppRunner(admin_app(sources), access_log=None, shutdown_timeout=1.0)
+        self.ops_port = listen.ops_port
+        self.admin_port = listen.admin_port
+
+    async def start(self) -> None:
+        """Listen. Raises OSError naming the address when it is taken."""
+        listen = self._listen
+        self.ops_port = await _bind(self._ops, listen.host, listen.ops_port)
+        self.admin_port = await _bind(self._admin, listen.admin_host, listen.admin_port)
+
+    async def close(self) -> None:
+        """Stop listening; what is being answered gets a second."""
+        await asyncio.gather(self._ops.cleanup(), self._admin.cleanup())
+
+
+def ops_app(sources: OpsSources) -> web.Application:
+    """/metrics /healthz /readyz /status, for kubelet, Prometheus and the operator."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = sources.metrics(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")  # that the loop can answer is all that is asked
+
+    async def readyz(_: web.Request) -> web.Response:
+        report = sources.report()
+        if report.ready:
+            return web.Response(text="ready\n")
+        why = "draining" if report.draining else report.engine.message or "the engine is not ready"
+        return web.Response(status=503, text=f"not ready: {why}\n")
+
+    async def status(_: web.Request) -> web.Response:
+        return _json(msgspec.json.encode(sources.report()))
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/status", status)
+    return app
+
+
+def admin_app(sources: OpsSources) -> web.Application:
+    """/drain, for the engine container's preStop: answers when the pod may end."""
+
+    async def drain(_: web.Request) -> web.Response:
+        _log.info("drain asked for; at most %.0f s", sources.drain_timeout_s)
+        drained = await sources.drain(sources.drain_timeout_s)
+        if not drained:
+            _log.warning(
+                "requests were left after the drain of %.0f s; they end with the engine: "
+                "raise drainTimeoutSeconds if answers take longer",
+                sources.drain_timeout_s,
+            )
+        return _json(msgspec.json.encode({"drained": drained}))
+
+    app = web.Application()
+    # GET too: a preStop of kind httpGet and people with a browser send nothing else.
+    app.router.add_get("/drain", drain)
+    app.router.add_post("/drain", drain)
+    return app
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+async def _bind(runner: web.AppRunner, host: str, port: int) -> int:
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+    bound: int = runner.addresses[0][1]
+    return bound

@@ -1,0 +1,146 @@
+"""The ops port answers probes from the report; the admin port answers when the drain is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import msgspec
+import pytest
+from llmservice_api.sidecar_config import ListenConfig
+from llmservice_api.status_report import (
+    EngineReport,
+    PredictorReport,
+    QueueReport,
+    StatusReport,
+    decode_report,
+)
+from llmservice_sidecar.adapters.ops_server import OpsServer, OpsSources
+
+READY = StatusReport(
+    generation_applied=3,
+    static_hash="abc",
+    ready=True,
+    draining=False,
+    engine=EngineReport(healthy=True),
+    queue=QueueReport(
+        policy="SSJF",
+        order="SSJF",
+        queued_requests=0,
+        queued_tokens=0.0,
+        in_flight_slots=0,
+        limit_slots=4,
+        backlog_s=0.0,
+        gamma_per_s=0.0,
+    ),
+    predictor=PredictorReport(mode="Enforce", kind="Default", state="Ready"),
+)
+LOCAL = ListenConfig(host="127.0.0.1", ops_port=0, admin_port=0)
+
+
+@dataclass
+class Sidecar:
+    """What the server asks: a report that tests change, a drain that tests let end."""
+
+    report: StatusReport = READY
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def drain(self, timeout_s: float) -> bool:
+        self.asked.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.empty.wait()
+        except TimeoutError:
+            return False
+
+
+@asynccontextmanager
+async def serving(
+    sidecar: Sidecar, *, drain_timeout_s: float = 5.0
+) -> AsyncGenerator[tuple[aiohttp.ClientSession, str, str]]:
+    sources = OpsSources(
+        report=lambda: sidecar.report,
+        metrics=lambda accept: (f"accept={accept}".encode(), "text/plain; version=0.0.4"),
+        drain=sidecar.drain,
+        drain_timeout_s=drain_timeout_s,
+    )
+    server = OpsServer(sources, listen=LOCAL)
+    await server.start()
+    async with aiohttp.ClientSession() as session:
+        base = "http://127.0.0.1:"
+        yield session, f"{base}{server.ops_port}", f"{base}{server.admin_port}"
+    await server.close()
+
+
+async def test_status_is_the_report_that_the_operator_decodes() -> None:
+    async with serving(Sidecar()) as (http, ops, _):
+        response = await http.get(f"{ops}/status")
+        assert decode_report(await response.read()) == READY
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "text"),
+    [
+        (READY, 200, "ready"),
+        (
+            msgspec.structs.replace(
+                READY, ready=False, engine=EngineReport(healthy=False, message="still loading")
+            ),
+            503,
+            "not ready: still loading",
+        ),
+        (msgspec.structs.replace(READY, ready=False, draining=True), 503, "not ready: draining"),
+    ],
+    ids=["ready", "engine_still_loading", "draining"],
+)
+async def test_readiness_says_why_not(report: StatusReport, status: int, text: str) -> None:
+    async with serving(Sidecar(report=report)) as (http, ops, _):
+        response = await http.get(f"{ops}/readyz")
+        assert (response.status, (await response.text()).strip()) == (status, text)
+        assert (await http.get(f"{ops}/healthz")).status == 200
+
+
+async def test_metrics_are_rendered_as_the_scraper_accepts() -> None:
+    async with serving(Sidecar()) as (http, ops, _):
+        response = await http.get(f"{ops}/metrics", headers={"Accept": "application/x"})
+        assert await response.text() == "accept=application/x"
+        assert response.headers["Content-Type"] == "text/plain; version=0.0.4"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_drain_answers_when_nothing_is_left(method: str) -> None:
+    sidecar = Sidecar()
+    async with serving(sidecar) as (http, _, admin):
+        call = asyncio.create_task(http.request(method, f"{admin}/drain"))
+        await asyncio.wait_for(sidecar.asked.wait(), 5)
+        assert not call.done()
+        sidecar.empty.set()
+        assert await (await call).json() == {"drained": True}
+
+
+async def test_drain_that_times_out_says_so() -> None:
+    async with serving(Sidecar(), drain_timeout_s=0.05) as (http, _, admin):
+        assert await (await http.post(f"{admin}/drain")).json() == {"drained": False}
+
+
+async def test_drain_is_not_reachable_on_the_ops_port() -> None:
+    async with serving(Sidecar()) as (http, ops, _):
+        assert (await http.post(f"{ops}/drain")).status == 404
+
+
+async def test_a_taken_port_is_named() -> None:
+    async with serving(Sidecar()) as (_, ops, _admin):
+        taken = int(ops.rpartition(":")[2])
+        sources = OpsSources(
+            report=lambda: READY,
+            metrics=lambda _: (b"", ""),
+            drain=Sidecar().drain,
+            drain_timeout_s=1.0,
+        )
+        second = OpsServer(sources, listen=msgspec.structs.replace(LOCAL, ops_port=taken))
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{taken}"):
+            await second.start()
