@@ -1,0 +1,208 @@
+"""One request's account: its spans, its metrics and its one terminal outcome. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+
+from llmservice_sidecar.core.decision import Standing
+from llmservice_sidecar.core.errors import (
+    DeadlineExceeded,
+    EngineError,
+    LLMServiceError,
+    Reason,
+    RequestEvicted,
+    RequestRejected,
+)
+from llmservice_sidecar.core.request import Outcome, Prediction
+from llmservice_sidecar.runtime import telemetry_names as names
+from llmservice_sidecar.runtime.answer import Usage
+from llmservice_sidecar.runtime.call import Door, InferenceCall
+from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics
+
+_FAULTS: Final = frozenset({Outcome.FAILED, Outcome.EVICTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where accounts go."""
+
+    tracer: Tracer
+    metrics: RequestMetrics
+    clock: Callable[[], float]
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """What is known of one request while it is served. `close` says how it ended, once."""
+
+    call: InferenceCall
+    telemetry: Telemetry
+    span: Span
+    context: Context
+    started_at: float
+    prediction: Prediction | None = None  # of the predictor; None while only the prior is known
+    usage: Usage | None = None
+    first_token_at: float | None = None
+    reason: Reason = Reason.STOP
+    complete: bool = False  # the engine's answer has come to its end
+    _closed: bool = field(default=False)
+
+    @classmethod
+    def open(
+        cls, call: InferenceCall, telemetry: Telemetry, *, door: Door, parent: Context | None
+    ) -> Account:
+        """Start the SERVER span. `parent` is the caller's trace context."""
+        base = Context() if parent is None else parent
+        span = telemetry.tracer.start_span(door.name, context=base, kind=SpanKind.SERVER)
+        if span.is_recording():
+            span.set_attributes(
+                {
+                    names.ATTR_REQUEST_ID: call.request_id,
+                    names.ATTR_DOOR: door.kind,
+                    names.ATTR_SLOTS: call.slots,
+                    names.ATTR_PROMPT_TOKENS: call.query.prompt_tokens,
+                    **({names.ATTR_TENANT: call.tenant} if call.tenant else {}),
+                }
+            )
+        return cls(
+            call=call,
+            telemetry=telemetry,
+            span=span,
+            context=trace.set_span_in_context(span, base),
+            started_at=telemetry.clock(),
+        )
+
+    @property
+    def trace_id(self) -> str | None:
+        """For exemplars: the trace's id if it is sampled."""
+        context = self.span.get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.trace_flags.sampled else None
+
+    def child(self, name: str, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
+        """Start a span under the request's."""
+        return self.telemetry.tracer.start_span(name, context=self.context, kind=kind)
+
+    def predicted(self, prediction: Prediction, *, duration_s: float) -> None:
+        """The predictor has spoken."""
+        self.prediction = prediction
+        self.telemetry.metrics.predicted(source=prediction.source, duration_s=duration_s)
+
+    def first_token(self) -> None:
+        """The first bytes of the answer are here."""
+        self.first_token_at = self.telemetry.clock()
+
+    def left_queue(self, span: Span, standing: Standing | None, *, wait_s: float) -> None:
+        """The wait is over, by admission (with its `standing`) or by leaving."""
+        if span.is_recording():
+            span.set_attribute(names.ATTR_QUEUE_WAIT_S, wait_s)
+            if standing is not None:
+                span.set_attributes(standing_attributes(standing))
+        span.end()
+        self.telemetry.metrics.left_queue(wait_s=wait_s, trace_id=self.trace_id)
+
+    def close(self, error: BaseException | None) -> None:
+        """The request ended, with `error` or well: write the outcome. A second call is ignored."""
+        if self._closed:
+            return
+        self._closed = True
+        outcome, reason = self._ending(error)
+        if self.span.is_recording():
+            self._describe(outcome, reason, error)
+        self.span.end()
+        self.telemetry.metrics.finished(self._end(outcome, reason))
+
+    def _ending(self, error: BaseException | None) -> tuple[Outcome, Reason]:
+        if error is None:
+            if self.complete:
+                return Outcome.COMPLETED, self.reason
+            if self.reason is Reason.ENGINE_ERROR:
+                return Outcome.FAILED, self.reason  # told inside the stream, and passed on there
+            return Outcome.CANCELLED, Reason.CLIENT_GONE  # the door stopped reading
+        return ending_of(error)
+
+    def _describe(self, outcome: Outcome, reason: Reason, error: BaseException | None) -> None:
+        span = self.span
+        span.set_attribute(names.ATTR_OUTCOME, outcome.value)
+        span.set_attribute(names.ATTR_REASON, reason.value)
+        if self.prediction is not None:
+            span.set_attributes(prediction_attributes(self.prediction))
+        if self.usage is not None:
+            # Per answer, as the prediction is.
+            actual = round(self.usage.output_tokens / self.call.slots)
+            span.set_attribute(names.ATTR_ACTUAL, actual)
+        if isinstance(error, RequestRejected) and error.retry_after_s is not None:
+            span.set_attribute(names.ATTR_RETRY_AFTER_S, error.retry_after_s)
+        if outcome in _FAULTS or reason is Reason.DRAINING:
+            span.set_attribute(names.ATTR_ERROR_TYPE, reason.value)
+            text = str(error) if isinstance(error, LLMServiceError) else type(error).__name__
+            span.set_status(Status(StatusCode.ERROR, text))
+
+    def _end(self, outcome: Outcome, reason: Reason) -> RequestEnd:
+        first = self.first_token_at
+        usage = self.usage
+        return RequestEnd(
+            outcome=outcome,
+            reason=reason,
+            operation=self.call.operation,
+            model=self.call.query.model,
+            duration_s=self.telemetry.clock() - self.started_at,
+            first_token_s=None if first is None else first - self.started_at,
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+            predicted_tokens=(
+                None if self.prediction is None else self.prediction.output_tokens * self.call.slots
+            ),
+            trace_id=self.trace_id,
+        )
+
+
+def ending_of(error: BaseException) -> tuple[Outcome, Reason]:
+    """The outcome and reason that an error means."""
+    match error:
+        case RequestRejected():
+            return Outcome.REJECTED, error.reason
+        case RequestEvicted():
+            return Outcome.EVICTED, error.reason
+        case DeadlineExceeded():
+            # It ran: nothing was evicted, the client's own limit ended it.
+            return Outcome.CANCELLED, error.reason
+        case EngineError():
+            return Outcome.FAILED, error.reason
+        case LLMServiceError():
+            return Outcome.REJECTED, error.reason
+        case asyncio.CancelledError() | GeneratorExit() | ConnectionError():
+            # A broken connection to the engine is an EngineError: this one is the client's.
+            return Outcome.CANCELLED, Reason.CLIENT_GONE
+        case _:
+            return Outcome.FAILED, Reason.INTERNAL
+
+
+def prediction_attributes(prediction: Prediction) -> dict[str, str | float]:
+    """A prediction as span attributes."""
+    return {
+        names.ATTR_PREDICTED: prediction.output_tokens,
+        names.ATTR_PREDICTED_P90: prediction.p90_tokens,
+        names.ATTR_PREDICTION_SOURCE: prediction.source,
+    }
+
+
+def standing_attributes(
+    standing: Standing,
+) -> dict[str, int | float | tuple[str, ...] | tuple[float, ...]]:
+    """A standing as span attributes."""
+    return {
+        names.ATTR_KEY: standing.key[0],
+        names.ATTR_QUEUE_POSITION: standing.position,
+        names.ATTR_QUEUE_DEPTH: standing.depth,
+        names.ATTR_GAMMA: standing.gamma_per_s,
+        names.ATTR_OVERTOOK: standing.overtook,
+        names.ATTR_OVERTAKEN_BY: standing.overtaken_by,
+        names.ATTR_OVERTAKEN_BY_IDS: standing.overtaken_by_ids,
+    }
