@@ -1,0 +1,84 @@
+"""`python -m llmservice_operator`: run the operator until SIGTERM.
+
+Run exactly one (a Deployment of one replica with strategy Recreate).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+import kopf
+from llmservice_api import __version__
+
+from llmservice_operator.handlers import registry_for
+from llmservice_operator.operator_process import OperatorProcess
+from llmservice_operator.service import Images
+from llmservice_operator.settings import OperatorSettings, default_images
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and serve."""
+    given = _parser().parse_args(arguments)
+    settings = _settings(given)
+    # kopf asks for the user's name, and a numeric user has no passwd entry.
+    os.environ.setdefault("LOGNAME", "llmservice")
+    port = settings.liveness_port
+    kopf.configure(verbose=given.verbose)
+    kopf.run(
+        registry=registry_for(OperatorProcess(settings), settings),
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        liveness_endpoint=None if port is None else f"http://0.0.0.0:{port}/healthz",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    images = default_images()
+    parser = argparse.ArgumentParser(
+        prog="python -m llmservice_operator",
+        description="Operator of LLMService objects. Run exactly one: two would fight.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        help="watch this namespace only (repeatable); without it the whole cluster",
+    )
+    parser.add_argument("--sidecar-image", default=images.sidecar, help="default: %(default)s")
+    parser.add_argument("--engine-image", default=images.engine, help="default: %(default)s")
+    parser.add_argument(
+        "--engine-cpu-image", default=images.engine_cpu, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--image-pull-policy",
+        choices=("Always", "IfNotPresent", "Never"),
+        default="IfNotPresent",
+        help="pull policy of the pods' containers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--liveness-port", type=int, default=8080, help="0: none (default: %(default)s)"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log every event")
+    return parser
+
+
+def _settings(given: argparse.Namespace) -> OperatorSettings:
+    images = Images(
+        sidecar=given.sidecar_image,
+        engine=given.engine_image,
+        engine_cpu=given.engine_cpu_image,
+    )
+    return OperatorSettings(
+        images=images,
+        image_pull_policy=given.image_pull_policy,
+        namespaces=tuple(given.namespace),
+        liveness_port=given.liveness_port or None,
+    )
+
+
+if __name__ == "__main__":
+    main()

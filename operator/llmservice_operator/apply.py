@@ -1,0 +1,136 @@
+"""Bringing owned objects to what is desired: apply, prune, and never touch what is not ours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from llmservice_api import names
+
+from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ref_of
+from llmservice_operator.conditions import Finding
+from llmservice_operator.kube_json import Manifest, entries, section
+from llmservice_operator.service import Service
+
+_SCALING_MANAGER = f"{names.FIELD_MANAGER}-scaling"
+
+
+class Applier:
+    """Applies manifests and remembers what the API server made of them.
+
+    An object whose version is the one our last identical apply produced is left alone: nothing
+    can have drifted.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._seen: dict[ObjectRef, tuple[str, str]] = {}
+
+    async def apply_all(
+        self, service: Service, manifests: Sequence[Manifest], live: Mapping[ObjectRef, Manifest]
+    ) -> tuple[dict[ObjectRef, Manifest], Finding | None]:
+        """The live objects afterwards, and what stopped the work, if anything did."""
+        made: dict[ObjectRef, Manifest] = {}
+        for manifest in manifests:
+            ref = ref_of(manifest)
+            try:
+                made[ref] = await self._apply(service, manifest, live.get(ref))
+            except Refused as refusal:
+                return made, _finding(refusal, ref)
+        return made, None
+
+    async def prune(
+        self, manifests: Sequence[Manifest], owned: Mapping[ObjectRef, Manifest]
+    ) -> None:
+        """Delete owned objects that are no longer desired."""
+        wanted = {ref_of(manifest) for manifest in manifests}
+        for ref, manifest in owned.items():
+            if ref not in wanted:
+                await self._cluster.delete(ref, uid=manifest["metadata"]["uid"])
+                self._seen.pop(ref, None)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """A service is gone: nothing about its objects is worth remembering."""
+        own = {f"{name}-config", f"{name}-headless", name}
+        for ref in [ref for ref in self._seen if ref.namespace == namespace and ref.name in own]:
+            del self._seen[ref]
+
+    async def _apply(self, service: Service, manifest: Manifest, live: Manifest | None) -> Manifest:
+        ref = ref_of(manifest)
+        digest = hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()
+        if live is not None and self._seen.get(ref) == (_version(live), digest):
+            return live
+        if live is None:
+            live = await self._adoptable(service, ref)
+        if live is not None:
+            await self._hand_over_replicas(service, manifest, live)
+        after = await self._cluster.apply(manifest)
+        self._seen[ref] = (_version(after), digest)
+        return after
+
+    async def _adoptable(self, service: Service, ref: ObjectRef) -> Manifest | None:
+        """An object of that name without our label: ours if it says so, else not to be touched."""
+        found = await self._cluster.get(ref)
+        if found is None or is_owned(found, service):
+            return found
+        raise Refused(
+            "NameConflict",
+            f"{ref.kind} {ref.name} exists and belongs to somebody else; "
+            "delete it or give the LLMService another name",
+        )
+
+    async def _hand_over_replicas(
+        self, service: Service, manifest: Manifest, live: Manifest
+    ) -> None:
+        """Keep the number of replicas when it stops being ours.
+
+        A field that its only owner no longer applies is reset to its default: a service that
+        moves from `replicas` to `scaling` would fall to one replica.
+        """
+        if manifest["kind"] != "Deployment" or "replicas" in manifest["spec"]:
+            return
+        if not _owns_replicas(live):
+            return
+        scaling = service.spec.scaling
+        least = max(1, scaling.min_replicas) if scaling else 1
+        held = {
+            "apiVersion": manifest["apiVersion"],
+            "kind": manifest["kind"],
+            "metadata": {key: manifest["metadata"][key] for key in ("name", "namespace")},
+            "spec": {"replicas": live["spec"].get("replicas") or least},
+        }
+        await self._cluster.apply(held, manager=_SCALING_MANAGER)
+
+
+def is_owned(manifest: Manifest, service: Service) -> bool:
+    """Whether the object belongs to this service or to a former one of its name.
+
+    Garbage collection is about to take the former one's objects; applying ours over them is safe.
+    """
+    return any(
+        owner.get("kind") == names.KIND
+        and owner.get("name") == service.name
+        and str(owner.get("apiVersion", "")).startswith(f"{names.GROUP}/")
+        for owner in entries(manifest, "metadata", "ownerReferences")
+    )
+
+
+def _version(manifest: Manifest) -> str:
+    return manifest["metadata"]["resourceVersion"]
+
+
+def _owns_replicas(live: Manifest) -> bool:
+    return any(
+        entry.get("manager") == names.FIELD_MANAGER
+        and "f:replicas" in section(entry, "fieldsV1", "f:spec")
+        for entry in entries(live, "metadata", "managedFields")
+    )
+
+
+def _finding(refusal: Refused, ref: ObjectRef) -> Finding:
+    if refusal.reason == "NameConflict":
+        return Finding("NameConflict", refusal.message)
+    text = f"{ref.kind} {ref.name}: {refusal.message}"
+    reason = "QuotaExceeded" if "exceeded quota" in refusal.message else "ApplyRefused"
+    return Finding(reason, text)

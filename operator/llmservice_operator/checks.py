@@ -1,0 +1,171 @@
+"""One function per condition: service and observed state in, verdict out. No clock, no I/O."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmservice_api.sidecar_config import PredictorMode
+from llmservice_api.spec import not_implemented_paths
+
+from llmservice_operator.conditions import Finding, Truth, Verdict
+from llmservice_operator.desired.model_source import SUPPORTED_SCHEMES, claim_name, scheme
+from llmservice_operator.kube_json import section
+from llmservice_operator.observed import Observed
+from llmservice_operator.predictor_reports import worst_report
+from llmservice_operator.service import Service
+from llmservice_operator.workloads import Workloads
+
+# What does not mend itself: somebody has to change the spec or the cluster.
+STALLED: Final = frozenset(
+    {
+        "ApplyRefused",
+        "ContainerConfigError",
+        "ContainerCrashLooping",
+        "EngineCrashLooping",
+        "EngineOutOfMemory",
+        "ImagePullFailed",
+        "InsufficientGPUsForSurge",
+        "InvalidSpec",
+        "MultiNodeNotImplemented",
+        "NameConflict",
+        "PersistentVolumeClaimLost",
+        "PersistentVolumeClaimNotFound",
+        "PodsForbidden",
+        "ProgressDeadlineExceeded",
+        "QuotaExceeded",
+        "SidecarCrashLooping",
+        "SidecarOutOfMemory",
+        "UnsupportedScheme",
+    }
+)
+
+
+def spec_accepted(service: Service) -> Verdict:
+    """True; PartiallyImplemented names what is set but not acted on yet."""
+    if paths := not_implemented_paths(service.spec):
+        text = f"accepted but not acted on in this version: {', '.join(paths)}"
+        return Verdict("SpecAccepted", Truth.TRUE, Finding("PartiallyImplemented", text))
+    text = "every field of the spec is acted on"
+    return Verdict("SpecAccepted", Truth.TRUE, Finding("Accepted", text))
+
+
+def model_ready(service: Service, observed: Observed) -> Verdict:
+    """Whether the engine can reach the model's files."""
+    return Verdict("ModelReady", *_model(service, observed))
+
+
+def workloads_ready(workloads: Workloads) -> Verdict:
+    """Whether enough replicas serve."""
+    return Verdict("WorkloadsReady", workloads.truth, workloads.finding)
+
+
+def predictor_ready(service: Service, observed: Observed) -> Verdict:
+    """Whether the predictor of every replica answers. Never gates Ready."""
+    return Verdict("PredictorReady", *_predictor(service, observed))
+
+
+def predictor_calibrated(service: Service, observed: Observed) -> Verdict:
+    """Whether predictions rank requests well enough to order by them. Never gates Ready."""
+    return Verdict("PredictorCalibrated", *_calibration(service, observed))
+
+
+def scaling_ready(service: Service) -> Verdict:
+    """Whether automatic scaling works."""
+    if service.spec.scaling is None:
+        text = "spec.scaling is not set: spec.replicas decides"
+        return Verdict("ScalingReady", Truth.TRUE, Finding("NotConfigured", text))
+    text = (
+        "this version makes no autoscaler; the replicas of the Deployment are yours: "
+        f"kubectl scale deployment {service.name}"
+    )
+    return Verdict("ScalingReady", Truth.FALSE, Finding("NotImplemented", text))
+
+
+def ready(service: Service, parts: tuple[Verdict, ...]) -> Verdict:
+    """SpecAccepted and ModelReady and WorkloadsReady; the first that is not says why."""
+    if service.spec.suspend:
+        text = "spec.suspend is true: no replica runs"
+        return Verdict("Ready", Truth.FALSE, Finding("Suspended", text))
+    for part in parts:
+        if part.status is not Truth.TRUE:
+            return Verdict("Ready", part.status, part.finding)
+    if parts[-1].finding.reason == "ScaledToZero":
+        return Verdict("Ready", Truth.TRUE, parts[-1].finding)
+    return Verdict("Ready", Truth.TRUE, Finding("Ready", parts[-1].finding.message))
+
+
+def stalled(parts: tuple[Verdict, ...], workloads: Workloads) -> Verdict:
+    """kstatus: whether this waits for a person."""
+    findings = [workloads.hindrance] if workloads.hindrance else []
+    findings += [part.finding for part in parts if part.status is not Truth.TRUE]
+    for finding in findings:
+        if finding.reason in STALLED:
+            return Verdict("Stalled", Truth.TRUE, finding)
+    return Verdict("Stalled", Truth.FALSE, Finding("NotStalled", "nothing waits for a person"))
+
+
+def reconciling(stalled_verdict: Verdict, workloads: Workloads) -> Verdict:
+    """kstatus: whether something is on its way."""
+    if workloads.moving and stalled_verdict.status is Truth.FALSE:
+        return Verdict("Reconciling", Truth.TRUE, workloads.hindrance or workloads.finding)
+    text = "what exists is what the spec asks for"
+    if stalled_verdict.status is Truth.TRUE:
+        text = "nothing moves until the cause in Stalled is removed"
+    return Verdict("Reconciling", Truth.FALSE, Finding("Settled", text))
+
+
+def _model(service: Service, observed: Observed) -> tuple[Truth, Finding]:
+    uri = service.spec.model.uri
+    if scheme(uri) not in SUPPORTED_SCHEMES:
+        known = ", ".join(f"{name}://" for name in SUPPORTED_SCHEMES)
+        text = f"spec.model.uri: {scheme(uri)}:// is not supported in this version; use {known}"
+        return Truth.FALSE, Finding("UnsupportedScheme", text)
+    claim = claim_name(uri)
+    if claim is None:
+        text = f"{uri} is read inside the engine's container; a wrong path ends the engine"
+        return Truth.TRUE, Finding("InContainer", text)
+    if observed.claim is None:
+        text = f"spec.model.uri: there is no PersistentVolumeClaim {claim} in {service.namespace}"
+        return Truth.FALSE, Finding("PersistentVolumeClaimNotFound", text)
+    phase = section(observed.claim, "status").get("phase")
+    if phase == "Lost":
+        text = f"PersistentVolumeClaim {claim} has lost its volume"
+        return Truth.FALSE, Finding("PersistentVolumeClaimLost", text)
+    # Pending is the normal phase of a claim that is bound when its first pod is scheduled.
+    return Truth.TRUE, Finding("ClaimFound", f"PersistentVolumeClaim {claim} is {phase}")
+
+
+def _predictor(service: Service, observed: Observed) -> tuple[Truth, Finding]:
+    if service.spec.predictor.mode is PredictorMode.DISABLED:
+        text = "spec.predictor.mode is Disabled: requests are served in arrival order"
+        return Truth.TRUE, Finding("Disabled", text)
+    worst = worst_report(observed)
+    if worst.report is None:
+        return Truth.UNKNOWN, worst.absence
+    predictor = worst.report.predictor
+    where = f"replica {worst.pod}: {predictor.message or predictor.state}"
+    if predictor.state == "Failed":
+        return Truth.FALSE, Finding("PredictorFailed", where)
+    if predictor.state == "Ready":
+        return Truth.TRUE, Finding("PredictorLoaded", f"predictor {predictor.kind} answers")
+    return Truth.FALSE, Finding("PredictorLoading", where)
+
+
+def _calibration(service: Service, observed: Observed) -> tuple[Truth, Finding]:
+    if service.spec.predictor.mode is PredictorMode.DISABLED:
+        return Truth.UNKNOWN, Finding("Disabled", "spec.predictor.mode is Disabled")
+    worst = worst_report(observed)
+    if worst.report is None:
+        return Truth.UNKNOWN, worst.absence
+    predictor = worst.report.predictor
+    if predictor.calibrated is None:
+        least = service.spec.predictor.calibration.min_samples
+        return Truth.UNKNOWN, Finding(
+            "TooFewSamples", f"a replica has judged fewer than {least} finished requests"
+        )
+    if predictor.calibrated:
+        return Truth.TRUE, Finding("Calibrated", "predictions rank requests well enough")
+    return Truth.FALSE, Finding(
+        "RankCorrelationTooLow",
+        f"replica {worst.pod} serves in arrival order: its predictions do not rank requests",
+    )

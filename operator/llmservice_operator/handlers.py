@@ -1,0 +1,91 @@
+"""What kopf calls. Every event means the same: look at that service."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import kopf
+from llmservice_api import names
+
+from llmservice_operator.cluster import ServiceKey
+from llmservice_operator.settings import OperatorSettings
+
+_OWNED: Final = (
+    ("apps", "v1", "deployments"),
+    ("policy", "v1", "poddisruptionbudgets"),
+    ("", "v1", "configmaps"),
+    ("", "v1", "pods"),
+    ("", "v1", "services"),
+    ("", "v1", "serviceaccounts"),
+)
+# Shorter than the idle timeout of common load balancers, so a watch never dies silently.
+_WATCH_S: Final = 240
+
+
+class Runner(Protocol):
+    """The running operator, as the handlers need it."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def look_at(self, key: ServiceKey) -> None: ...
+
+    @property
+    def depth(self) -> int: ...
+
+
+def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorRegistry:
+    """The handlers, bound to one running operator.
+
+    Only `on.event`: kopf keeps no state in annotations and puts no finalizer on anything.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        # A developer's kubeconfig may need plugins, which only the official client runs.
+        return kopf.login_with_service_account(**kwargs) or kopf.login_via_client(**kwargs)
+
+    @kopf.on.startup(registry=registry)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure(settings, namespaced=namespaced)
+        await runner.start()
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        await runner.stop()
+
+    @kopf.on.probe(id="waiting", registry=registry)
+    async def waiting(**_: Any) -> int:
+        return runner.depth
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def service_changed(namespace: str | None, name: str, **_: Any) -> None:
+        runner.look_at(ServiceKey(namespace or "", name))
+
+    async def owned_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        runner.look_at(ServiceKey(namespace or "", labels[names.LABEL_NAME]))
+
+    for group, version, plural in _OWNED:
+        watched = kopf.on.event(
+            group, version, plural, labels={names.LABEL_NAME: kopf.PRESENT}, registry=registry
+        )
+        watched(owned_changed)
+    namespaced = bool(settings.namespaces)
+    # They stay alive in the registry; the names are for kopf's log.
+    _ = login, startup, cleanup, waiting, service_changed
+    return registry
+
+
+def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
+    """kopf's own settings."""
+    # With rights in single namespaces the scan of the cluster fails and is tried for a minute.
+    settings.scanning.disabled = namespaced
+    settings.posting.enabled = False
+    settings.watching.server_timeout = _WATCH_S
+    settings.watching.client_timeout = _WATCH_S + 30
+    settings.persistence.finalizer = f"{names.GROUP}/never-used"
+    for group, version, plural in _OWNED:
+        # On the server: the other pods and ConfigMaps of a cluster never reach this process.
+        settings.watching.label_selectors[group, version, plural] = names.LABEL_NAME

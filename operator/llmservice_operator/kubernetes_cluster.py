@@ -1,0 +1,148 @@
+"""`Cluster` on the official client's asyncio transport. The one file that knows HTTP paths."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import aiohttp
+from kubernetes.aio import client, config
+from llmservice_api import names
+
+from llmservice_operator.cluster import ClusterError, ObjectRef, Refused, ServiceKey
+from llmservice_operator.kube_json import Manifest, entries
+
+_PLURALS: Final = {
+    (names.API_VERSION, names.KIND): names.PLURAL,
+    ("apps/v1", "Deployment"): "deployments",
+    ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
+    ("v1", "ConfigMap"): "configmaps",
+    ("v1", "PersistentVolumeClaim"): "persistentvolumeclaims",
+    ("v1", "Pod"): "pods",
+    ("v1", "Service"): "services",
+    ("v1", "ServiceAccount"): "serviceaccounts",
+}
+_LABELLED: Final = (
+    ("apps/v1", "Deployment"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("v1", "ConfigMap"),
+    ("v1", "Pod"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+)
+_TIMEOUT_S: Final = 30.0
+_CONNECTIONS: Final = 32
+
+
+class KubernetesCluster:
+    """The API server through one connection pool."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def get(self, ref: ObjectRef) -> Manifest | None:
+        """The live object, None when there is none."""
+        return await self._call("GET", _path(ref))
+
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
+        """Everything with the service's label."""
+        lists = await asyncio.gather(*(self._list(kind, key) for kind in _LABELLED))
+        return [item for items in lists for item in items]
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        subresource: str = "",
+        manager: str = names.FIELD_MANAGER,
+    ) -> Manifest:
+        """Server-side apply; conflicts are ours to win, because the fields are ours."""
+        metadata = manifest["metadata"]
+        ref = ObjectRef(
+            manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"]
+        )
+        path = f"{_path(ref)}/{subresource}" if subresource else _path(ref)
+        query = [("fieldManager", manager), ("force", "true")]
+        live = await self._call("PATCH", path, query=query, body=manifest)
+        if live is None:
+            raise Refused("NotFound", f"{ref.kind} {ref.name} is gone")
+        return live
+
+    async def delete(self, ref: ObjectRef, *, uid: str) -> None:
+        """Delete that very object; a successor of the same name stays."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        await self._call("DELETE", _path(ref), body=body)
+
+    async def _list(self, kind: tuple[str, str], key: ServiceKey) -> list[Manifest]:
+        api_version, kind_name = kind
+        path = _path(ObjectRef(api_version, kind_name, key.namespace, ""))
+        query = [("labelSelector", f"{names.LABEL_NAME}={key.name}")]
+        found = await self._call("GET", path, query=query)
+        # The API server leaves both out of a list's items.
+        return [
+            {"apiVersion": api_version, "kind": kind_name, **item}
+            for item in entries(found, "items")
+        ]
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Manifest | None = None,
+    ) -> Manifest | None:
+        """One call; None for 404."""
+        patch = method == "PATCH"
+        headers = {"Accept": "application/json"}
+        headers["Content-Type"] = "application/apply-patch+yaml" if patch else "application/json"
+        api = cast("Any", self._api)  # the generated client is untyped
+        try:
+            prepared = await api.param_serialize(
+                method, path, query_params=query or [], header_params=headers, body=body,
+                auth_settings=["BearerToken"],
+            )  # fmt: skip
+            response = await api.call_api(*prepared, _request_timeout=_TIMEOUT_S)
+            text: bytes = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(f"{method} {path}: {error or type(error).__name__}") from error
+        return _answer(response.status, text, where=f"{method} {path}")
+
+
+@asynccontextmanager
+async def connected() -> AsyncGenerator[KubernetesCluster]:
+    """The cluster of $KUBECONFIG or ~/.kube/config, inside a pod the one it runs in."""
+    settings = client.Configuration()
+    load = cast("Any", config)  # untyped
+    if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        load.load_incluster_config(client_configuration=settings)
+    else:
+        await load.load_kube_config(client_configuration=settings)
+    settings.connection_pool_maxsize = _CONNECTIONS
+    async with client.ApiClient(settings) as api:
+        yield KubernetesCluster(api)
+
+
+def _path(ref: ObjectRef) -> str:
+    plural = _PLURALS[ref.api_version, ref.kind]
+    root = "api" if "/" not in ref.api_version else "apis"
+    path = f"/{root}/{ref.api_version}/namespaces/{ref.namespace}/{plural}"
+    return f"{path}/{ref.name}" if ref.name else path
+
+
+def _answer(status: int, text: bytes, *, where: str) -> Manifest | None:
+    if status == 404:
+        return None
+    if status >= 500 or status == 429:
+        raise ClusterError(f"{where}: HTTP {status}: {text[:500].decode(errors='replace')}")
+    try:
+        body: Manifest = json.loads(text)
+    except ValueError as error:
+        raise ClusterError(f"{where}: HTTP {status} without JSON") from error
+    if status >= 400:
+        raise Refused(body.get("reason") or str(status), body.get("message") or where)
+    return body

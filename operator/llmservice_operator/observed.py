@@ -1,0 +1,36 @@
+"""What exists of one service right now, read in one go before status is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from llmservice_api.status_report import StatusReport
+
+from llmservice_operator.conditions import Finding
+from llmservice_operator.kube_json import Manifest, section
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """The last answer of one pod's sidecar: a report, or why there is none."""
+
+    report: StatusReport | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """Live objects, the sidecars' reports by pod uid, and what went wrong while applying."""
+
+    deployment: Manifest | None = None
+    pods: tuple[Manifest, ...] = ()
+    claim: Manifest | None = None  # the model's PersistentVolumeClaim; None: there is none
+    polled: Mapping[str, Polled] = field(default_factory=dict[str, Polled])
+    problem: Finding | None = None  # the API server refused one of our objects
+
+
+def number(manifest: Manifest | None, *path: str) -> int:
+    """An integer of a live object, 0 when it is absent."""
+    value = section(manifest, *path[:-1]).get(path[-1])
+    return value if isinstance(value, int) else 0

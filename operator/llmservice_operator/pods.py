@@ -1,0 +1,138 @@
+"""Why a pod is not ready, in our own stable words. Reads pod manifests, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from llmservice_api import names
+from llmservice_api.spec import Spec
+
+from llmservice_operator.conditions import Finding
+from llmservice_operator.kube_json import Manifest, condition, entries, section
+
+_PULL: Final = {
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+}
+_CREATE: Final = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "StartError",
+}
+_CRASH: Final = {
+    names.CONTAINER_ENGINE: "EngineCrashLooping",
+    names.CONTAINER_SIDECAR: "SidecarCrashLooping",
+}
+_OUT_OF_MEMORY: Final = {
+    names.CONTAINER_ENGINE: "EngineOutOfMemory",
+    names.CONTAINER_SIDECAR: "SidecarOutOfMemory",
+}
+_LIMIT_FIELD: Final = {
+    names.CONTAINER_ENGINE: "spec.engine.resources",
+    names.CONTAINER_SIDECAR: "spec.predictor.resources",
+}
+_TAIL: Final = 300  # characters of the container's last words
+
+
+def is_ready(pod: Manifest) -> bool:
+    """Whether the pod is ready and not on its way out."""
+    leaving = "deletionTimestamp" in section(pod, "metadata")
+    return not leaving and condition(pod, "Ready").get("status") == "True"
+
+
+def first_finding(pods: Iterable[Manifest], spec: Spec) -> Finding | None:
+    """Why the newest pod that is not ready is not; None when all are or there are none."""
+    waiting = [
+        pod
+        for pod in pods
+        if not is_ready(pod) and "deletionTimestamp" not in section(pod, "metadata")
+    ]
+    # The newest pod has the latest template: its trouble is the one that a change can mend.
+    waiting.sort(
+        key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]),
+        reverse=True,
+    )
+    for pod in waiting:
+        if finding := pod_finding(pod, spec):
+            return finding
+    return None
+
+
+def pod_finding(pod: Manifest, spec: Spec) -> Finding | None:
+    """Why this pod is not ready; None when there is nothing to say yet."""
+    name = pod["metadata"]["name"]
+    if found := _unscheduled(pod, name, spec):
+        return found
+    statuses = [
+        *entries(pod, "status", "initContainerStatuses"),
+        *entries(pod, "status", "containerStatuses"),
+    ]
+    for status in statuses:
+        if found := _container_finding(status, name):
+            return found
+    if section(pod, "status").get("reason") == "Evicted":
+        return Finding("Evicted", f"pod {name} was evicted: {section(pod, 'status')['message']}")
+    return _starting(statuses, name, spec)
+
+
+def _unscheduled(pod: Manifest, name: str, spec: Spec) -> Finding | None:
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("status") != "False":
+        return None
+    message: str = scheduled.get("message") or "no node fits"
+    text = f"pod {name}: {message}"
+    if f"Insufficient {spec.engine.gpu_resource}" in message:
+        return Finding("InsufficientGPUs", text)
+    if "persistentvolumeclaim" in message and "not found" in message:
+        return Finding("PersistentVolumeClaimNotFound", text)
+    return Finding("Unschedulable", text)
+
+
+def _container_finding(status: Manifest, pod: str) -> Finding | None:
+    name: str = status["name"]
+    waiting = section(status, "state", "waiting")
+    reason = waiting.get("reason")
+    detail = waiting.get("message") or reason
+    if reason in _PULL:
+        text = f"pod {pod}: image {status.get('image')} of container {name}: {detail}"
+        return Finding("ImagePullFailed", text)
+    if reason in _CREATE:
+        return Finding("ContainerConfigError", f"pod {pod}: container {name}: {detail}")
+    ended = section(status, "lastState", "terminated") or section(status, "state", "terminated")
+    if not ended or status.get("ready"):
+        return None
+    if ended.get("reason") == "OOMKilled":
+        raise_it = _LIMIT_FIELD.get(name, "its memory limit")
+        text = f"pod {pod}: container {name} was killed at its memory limit; raise {raise_it}"
+        return Finding(_OUT_OF_MEMORY.get(name, "ContainerOutOfMemory"), text)
+    # One end is an accident that a restart may mend; a second one is a loop.
+    if reason == "CrashLoopBackOff" or status.get("restartCount", 0) > 1:
+        return Finding(_CRASH.get(name, "ContainerCrashLooping"), _last_words(ended, name, pod))
+    return None
+
+
+def _last_words(ended: Manifest, container: str, pod: str) -> str:
+    text = f"pod {pod}: container {container} ended with exit code {ended.get('exitCode')}"
+    lines = (ended.get("message") or "").strip().splitlines()
+    if lines:
+        text += f": {lines[-1].strip()[-_TAIL:]}"
+    return f"{text} (kubectl logs {pod} -c {container} --previous)"
+
+
+def _starting(statuses: list[Manifest], pod: str, spec: Spec) -> Finding | None:
+    by_name = {status["name"]: status for status in statuses}
+    engine = by_name.get(names.CONTAINER_ENGINE, {})
+    if section(engine, "state", "running"):
+        limit = spec.engine.startup_timeout_seconds
+        text = f"pod {pod}: vLLM is loading the model; allowed are {limit} s"
+        return Finding("EngineLoading", f"{text} (spec.engine.startupTimeoutSeconds)")
+    if statuses:
+        return Finding("ContainersStarting", f"pod {pod}: its containers are being started")
+    return Finding("PodPending", f"pod {pod} waits for a node")

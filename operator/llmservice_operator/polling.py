@@ -1,0 +1,135 @@
+"""Asking sidecars for their reports: 30 s apart, at most 32 at once, the last answer is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+import msgspec
+from llmservice_api.status_report import decode_report
+
+from llmservice_operator.cluster import ServiceKey
+from llmservice_operator.kube_json import Manifest, section
+from llmservice_operator.observed import Polled
+from llmservice_operator.pods import is_ready
+from llmservice_operator.predictor_reports import predictor_status
+from llmservice_operator.settings import OperatorSettings
+from llmservice_operator.status import worth_writing
+
+Fetch = Callable[[str], Awaitable[bytes]]  # pod IP to the body of /status
+
+_LARGEST_BYTES: Final = 256 * 1024  # a pod must not fill the operator's memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    uid: str
+    address: str
+
+
+class Poller:
+    """Keeps the latest answer of every ready pod and tells when one says something new."""
+
+    def __init__(
+        self, fetch: Fetch, *, changed: Callable[[ServiceKey], None], settings: OperatorSettings
+    ) -> None:
+        self._fetch = fetch
+        self._changed = changed
+        self._settings = settings
+        self._targets: dict[ServiceKey, tuple[_Target, ...]] = {}
+        self._answers: dict[str, Polled] = {}
+        self._unasked = asyncio.Event()
+        self._room = asyncio.Semaphore(settings.poll_concurrency)
+
+    def watch(self, key: ServiceKey, pods: Sequence[Manifest]) -> dict[str, Polled]:
+        """Ask these pods from now on; returns what is known of them, by pod uid."""
+        before = self._targets.get(key, ())
+        targets = tuple(
+            _Target(pod["metadata"]["uid"], section(pod, "status")["podIP"])
+            for pod in pods
+            if is_ready(pod) and section(pod, "status").get("podIP")
+        )
+        self._targets[key] = targets
+        for gone in set(before) - set(targets):
+            self._answers.pop(gone.uid, None)
+        if any(target.uid not in self._answers for target in targets):
+            self._unasked.set()
+        known = ((target.uid, self._answers.get(target.uid)) for target in targets)
+        return {uid: answer for uid, answer in known if answer is not None}
+
+    def forget(self, key: ServiceKey) -> None:
+        """The service is gone."""
+        for target in self._targets.pop(key, ()):
+            self._answers.pop(target.uid, None)
+
+    async def run(self) -> None:
+        """Poll until cancelled; a pod that became ready is asked at once."""
+        loop = asyncio.get_running_loop()
+        next_round = loop.time()
+        while True:
+            pause_s = max(0.0, next_round - loop.time())
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._unasked.wait()
+            except TimeoutError:
+                next_round = loop.time() + self._settings.poll_every_s
+                await self._round(everyone=True)
+            else:
+                await self._round(everyone=False)
+
+    async def _round(self, *, everyone: bool) -> None:
+        self._unasked.clear()
+        asked = [
+            self._ask(key, target)
+            for key, targets in self._targets.items()
+            for target in targets
+            if everyone or target.uid not in self._answers
+        ]
+        await asyncio.gather(*asked)
+
+    async def _ask(self, key: ServiceKey, target: _Target) -> None:
+        async with self._room:
+            answer = await self._answer(target)
+        if target not in self._targets.get(key, ()):
+            return  # it left while it was being asked
+        before = self._answers.get(target.uid)
+        self._answers[target.uid] = answer
+        if before is None or _news(before, answer):
+            self._changed(key)
+
+    async def _answer(self, target: _Target) -> Polled:
+        try:
+            async with asyncio.timeout(self._settings.poll_timeout_s):
+                return Polled(report=decode_report(await self._fetch(target.address)))
+        except TimeoutError:
+            return Polled(error=f"no answer in {self._settings.poll_timeout_s:.0f} s")
+        except msgspec.DecodeError as error:
+            return Polled(error=f"its report cannot be read: {error}")
+        except (aiohttp.ClientError, OSError) as error:
+            return Polled(error=str(error) or type(error).__name__)
+
+
+def http_fetch(session: aiohttp.ClientSession, *, port: int) -> Fetch:
+    """`Fetch` over HTTP."""
+
+    async def fetch(address: str) -> bytes:
+        host = f"[{address}]" if ":" in address else address
+        async with session.get(f"http://{host}:{port}/status") as response:
+            response.raise_for_status()
+            return await response.content.read(_LARGEST_BYTES)
+
+    return fetch
+
+
+def _news(before: Polled, after: Polled) -> bool:
+    if before.report is None or after.report is None:
+        return before.error != after.error or (before.report is None) != (after.report is None)
+    if before.report.predictor.calibrated != after.report.predictor.calibrated:
+        return True
+    return worth_writing(
+        {"predictor": predictor_status(before.report)},
+        {"predictor": predictor_status(after.report)},
+    )

@@ -1,0 +1,155 @@
+"""`status` as one value of service, observed state, the conditions before, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from llmservice_api import names
+
+from llmservice_operator import checks
+from llmservice_operator.conditions import (
+    Condition,
+    Finding,
+    Truth,
+    Verdict,
+    encode_conditions,
+    merge,
+)
+from llmservice_operator.desired.metadata import selector
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.observed import Observed, number
+from llmservice_operator.predictor_reports import predictor_status, worst_report
+from llmservice_operator.service import Service
+from llmservice_operator.workloads import Workloads, judge
+
+_FIGURES: Final = ("samples", "tau", "tauLower", "tauUpper", "estimatedGainRatio")
+_TOLERANCE: Final = 0.05
+_UNJUDGED: Final = (
+    "ModelReady",
+    "WorkloadsReady",
+    "PredictorReady",
+    "PredictorCalibrated",
+    "ScalingReady",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What is written to the status subresource, and whether anything is still on its way."""
+
+    conditions: tuple[Condition, ...]
+    fields: Manifest  # all of `status` but the conditions
+
+    @property
+    def settled(self) -> bool:
+        """Whether the next look may take its time."""
+        by_type = {condition.type: condition.status for condition in self.conditions}
+        steady = {by_type["Reconciling"], by_type["Stalled"]} == {Truth.FALSE}
+        return steady and by_type["WorkloadsReady"] is Truth.TRUE
+
+    def manifest(self) -> Manifest:
+        """As the API has it."""
+        return {**self.fields, "conditions": encode_conditions(self.conditions)}
+
+
+def status(
+    service: Service, observed: Observed, *, before: Sequence[Condition], now: datetime
+) -> Status:
+    """The status of an accepted service."""
+    workloads = judge(service, observed)
+    verdicts = _verdicts(service, observed, workloads)
+    return Status(
+        conditions=merge(before, verdicts, generation=service.generation, now=now),
+        fields=_fields(service, observed, workloads),
+    )
+
+
+def refused_status(
+    finding: Finding, *, generation: int, before: Sequence[Condition], now: datetime
+) -> Status:
+    """The status of a spec that this operator cannot read: nothing else is judged."""
+    waits = Finding("SpecNotAccepted", "not judged before the spec is accepted")
+    verdicts = (
+        Verdict("Ready", Truth.FALSE, finding),
+        Verdict("SpecAccepted", Truth.FALSE, finding),
+        *(Verdict(kind, Truth.UNKNOWN, waits) for kind in _UNJUDGED),
+        Verdict("Reconciling", Truth.FALSE, Finding("Settled", "the spec has to change first")),
+        Verdict("Stalled", Truth.TRUE, finding),
+    )
+    return Status(
+        conditions=merge(before, verdicts, generation=generation, now=now),
+        fields={"observedGeneration": generation},
+    )
+
+
+def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether two statuses differ by more than figures that moved by at most 5 %."""
+    old, new = dict(before), dict(after)
+    old_predictor, new_predictor = old.pop("predictor", {}), new.pop("predictor", {})
+    if old != new:
+        return True
+    if old_predictor.keys() != new_predictor.keys():
+        return True
+    return any(
+        _moved(old_predictor[key], value, is_figure=key in _FIGURES)
+        for key, value in new_predictor.items()
+    )
+
+
+def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tuple[Verdict, ...]:
+    gating = (
+        checks.spec_accepted(service),
+        checks.model_ready(service, observed),
+        checks.workloads_ready(workloads),
+    )
+    stalled = checks.stalled(gating, workloads)
+    return (
+        checks.ready(service, gating),
+        *gating,
+        checks.predictor_ready(service, observed),
+        checks.predictor_calibrated(service, observed),
+        checks.scaling_ready(service),
+        checks.reconciling(stalled, workloads),
+        stalled,
+    )
+
+
+def _fields(service: Service, observed: Observed, workloads: Workloads) -> Manifest:
+    host = f"{service.name}.{service.namespace}.svc"
+    url = f"http://{host}:{names.PORT_HTTP}"
+    fields: Manifest = {
+        "observedGeneration": service.generation,
+        "replicas": number(observed.deployment, "status", "replicas"),
+        "readyReplicas": number(observed.deployment, "status", "readyReplicas"),
+        "updatedReplicas": number(observed.deployment, "status", "updatedReplicas"),
+        "selector": ",".join(f"{key}={value}" for key, value in selector(service).items()),
+        "url": url,
+        "addresses": [
+            {"name": "http", "url": url},
+            {"name": "grpc", "url": f"{host}:{names.PORT_GRPC}"},
+        ],
+        "model": {"phase": _phase(workloads)},
+    }
+    report = worst_report(observed).report
+    if report is not None:
+        fields["predictor"] = predictor_status(report)
+    return fields
+
+
+def _phase(workloads: Workloads) -> str:
+    hindrance = workloads.hindrance or workloads.finding
+    if workloads.truth is Truth.TRUE and workloads.finding.reason != "ScaledToZero":
+        return "Ready"
+    if hindrance.reason == "EngineLoading":
+        return "Loading"
+    return "Failed" if hindrance.reason in checks.STALLED else "Pending"
+
+
+def _moved(before: Any, after: Any, *, is_figure: bool) -> bool:
+    if not is_figure:
+        return before != after
+    old, new = float(before), float(after)
+    return abs(new - old) > _TOLERANCE * max(abs(old), abs(new))
