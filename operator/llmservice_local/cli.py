@@ -20,21 +20,21 @@ _HELP = """Serve a large language model so that short answers do not wait behind
 On a cluster the operator turns one LLMService into vLLM pods with a predicting sidecar; here the
 same pod runs as local processes, and the same scheduler is measured and simulated.
 
+\b
 Examples:
-
-  llmservice demo                               the whole story in six minutes: FCFS against SSJF
-
-  llmservice up -f examples/tiny-cpu.yaml       serve on this machine, OpenAI and gRPC
-
-  llmservice bench --target http://127.0.0.1:8000 --workload examples/workloads/demo-test.jsonl
-
-  llmservice sim --workload F --policy FCFS --policy SSJF --predictor oracle --slots 8 --load 0.9
+  llmservice demo                            FCFS against SSJF, in six minutes
+  llmservice up -f examples/tiny-cpu.yaml    serve on this machine
+  llmservice bench --target http://127.0.0.1:8000 --workload F --load 0.9
+  llmservice sim --workload F --policy FCFS --policy SSJF --slots 8 --load 0.9
 """
 
 app = typer.Typer(
     name="llmservice",
     help=_HELP,
     no_args_is_help=True,
+    add_completion=False,
+    # Plain text: help that is read in logs and pagers too, and shown in a fifth of a second.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -27,13 +27,12 @@ moment a request was due. Nothing is retried. Answer lengths are forced inside t
 has the processor (allowedExtraArgs: [out_len]); where it has not, the output says so and the real
 lengths are recorded.
 
+\b
 Examples:
-
-  llmservice bench --target http://127.0.0.1:8000 --workload examples/workloads/demo-test.jsonl
-
-  llmservice bench --target URL --workload F --load 0.9     measure capacity, then offer 0.9 of it
-
-  llmservice bench --target URL --workload F --rate 5 --arrivals poisson --json result.json
+  llmservice bench --target http://127.0.0.1:8000 \\
+      --workload examples/workloads/demo-test.jsonl
+  llmservice bench --target URL --workload F --load 0.9     of measured capacity
+  llmservice bench --target URL --workload F --rate 5 --arrivals poisson --json -
 """
 
 

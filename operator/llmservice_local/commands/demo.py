@@ -18,11 +18,10 @@ recorded workload at 0.92 of that four times: FCFS, SSJF, SSJF, FCFS. Writes rep
 traces.json (upload it in Jaeger) and summary.json. Exits 1 when the figures cannot be trusted; if
 SSJF does not win, the table says so.
 
+\b
 Examples:
-
   llmservice demo
-
-  llmservice demo --out /tmp/demo --json -       the summary on standard output
+  llmservice demo --out /tmp/demo --json -    the summary on standard output
 """
 
 _EXAMPLE: Final = Path("examples/tiny-cpu.yaml")

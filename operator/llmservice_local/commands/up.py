@@ -26,13 +26,11 @@ in its own environment (made on the first run) and the sidecar in front of it. C
 mapped with --mount; free ports are chosen and printed. Ctrl-C drains: what runs is finished first;
 a second Ctrl-C cuts it off.
 
+\b
 Examples:
-
   llmservice up -f examples/tiny-cpu.yaml
-
   llmservice up -f service.yaml --mount /models=/data/models --port 8000
-
-  llmservice up -f examples/tiny-cpu.yaml --json addresses.json     for scripts
+  llmservice up -f examples/tiny-cpu.yaml --json addresses.json    for scripts
 """
 
 _FILE_HELP: Final = "LLMService manifest (YAML)."
