@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 KINDS: Final = ("buildah", "podman", "docker")
+_REFERENCE: Final = "org.opencontainers.image.ref.name"
 _CA: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -72,15 +73,18 @@ class ContainerEngine:
             self._run(["push", image, f"docker://{target}"])
 
     def export(self, image: str, layout: Path) -> None:
-        """Add an image to an OCI layout; layers that it holds already are not written again."""
+        """Put an image into an OCI layout, unless the layout has it already."""
         if self.kind == "docker":
             raise EngineError(
                 "export needs ENGINE=buildah or podman; with docker use `docker save`"
             )
-        # Uncompressed, a layer's digest is known before it is read, so it can be skipped.
-        target = f"oci:{layout}:{image}"
-        compression = "--disable-compression" if self.kind == "buildah" else "--compress=false"
-        self._run(["push", "--quiet", compression, image, target])
+        if _configuration_in(layout, image) != self._identity(image):
+            self._run(["push", "--quiet", image, f"oci:{layout}:{image}"])
+
+    def _identity(self, image: str) -> str:
+        """The digest of the image's configuration, which names it whatever the compression."""
+        found = json.loads(self._run(["inspect", "--type=image", image]))
+        return str(found["FromImageID"] if self.kind == "buildah" else found[0]["Id"])
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         # As root, buildah and podman leave a mount of their storage behind: give it a namespace.
@@ -93,6 +97,19 @@ class ContainerEngine:
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
             raise EngineError(f"`{self.kind} {' '.join(arguments)}` failed:\n{tail}")
         return done.stdout
+
+
+def _configuration_in(layout: Path, image: str) -> str | None:
+    """The digest of the configuration of `image` in an OCI layout, without its algorithm."""
+    index = layout / "index.json"
+    if not index.exists():
+        return None
+    for entry in json.loads(index.read_text(encoding="utf-8"))["manifests"]:
+        if entry.get("annotations", {}).get(_REFERENCE) == image:
+            blob = layout / "blobs" / entry["digest"].replace(":", "/")
+            manifest = json.loads(blob.read_text(encoding="utf-8"))
+            return str(manifest["config"]["digest"]).removeprefix("sha256:")
+    return None
 
 
 def choose(kind: str | None) -> ContainerEngine:

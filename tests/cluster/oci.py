@@ -36,9 +36,7 @@ def add_scratch_image(
     }
     entry = _store(layout, json.dumps(manifest).encode(), f"{_TYPE}manifest.v1+json")
     entry["annotations"] = {_REFERENCE: name}
-    others = [m for m in _index(layout) if m["annotations"].get(_REFERENCE) != name]
-    index = {"schemaVersion": 2, "manifests": [*others, entry]}
-    (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    _write_index(layout, [m for m in _index(layout) if _name(m) != name] + [entry])
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}', encoding="utf-8")
 
 
@@ -64,9 +62,11 @@ def write_new(layout: Path, name: str, *, known: Collection[str], stream: IO[byt
 
 
 def prune(layout: Path) -> None:
-    """Remove blobs that no image of the layout refers to any more."""
+    """Remove images that lost their name to a newer one, and blobs that no image refers to."""
+    named = [entry for entry in _index(layout) if _name(entry)]
+    _write_index(layout, named)
     used: set[str] = set()
-    for entry in _index(layout):
+    for entry in named:
         manifest = json.loads(_blob(layout, entry["digest"]).read_bytes())
         used |= {entry["digest"], manifest["config"]["digest"]}
         used |= {item["digest"] for item in manifest["layers"]}
@@ -106,8 +106,17 @@ def _index(layout: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["manifests"] if path.exists() else []
 
 
+def _write_index(layout: Path, entries: list[dict[str, Any]]) -> None:
+    index = {"schemaVersion": 2, "manifests": entries}
+    (layout / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _name(entry: dict[str, Any]) -> str | None:
+    return entry.get("annotations", {}).get(_REFERENCE)
+
+
 def _entry(layout: Path, name: str) -> dict[str, Any]:
     for entry in _index(layout):
-        if entry.get("annotations", {}).get(_REFERENCE) == name:
+        if _name(entry) == name:
             return entry
     raise ValueError(f"{layout} holds no image {name}: build and export it first (`make images`)")
