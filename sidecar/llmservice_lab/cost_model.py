@@ -70,5 +70,6 @@ def _from_object(values: Mapping[str, object], name: str) -> CostModel:
 
 
 def _is_seconds(value: object) -> TypeGuard[float]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0

@@ -16,7 +16,7 @@ from llmservice_lab.parquet import read_rows
 
 
 class WorkloadError(ValueError):
-    """A workload file cannot be used; the message names file, row, field, value, what is allowed."""
+    """A workload file cannot be used; the message names file, row, field and value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,191 @@
+"""What `llmservice sim` runs: a workload, its arrivals, the systems to compare.
+
+Everything random follows from the seed, and every run of a comparison gets the same arrivals and
+the same noise (common random numbers).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from typing import Final, TypedDict
+
+from llmservice_sidecar.core.policy import make_policy
+
+from llmservice_lab.arrivals import Arrivals, arrival_times, repeat
+from llmservice_lab.cost_model import CostModel
+from llmservice_lab.provenance import commit, hardware
+from llmservice_lab.results import RunLabels, RunSummary, summarise
+from llmservice_lab.sim_predictors import (
+    Constant,
+    SimPredictor,
+    inverted,
+    noisy,
+    oracle,
+    shuffled,
+)
+from llmservice_lab.simulator import Setup, measure_capacity, simulate
+from llmservice_lab.workload import WorkloadRequest
+
+MIN_REQUESTS: Final = 10
+
+
+class SimDocument(TypedDict):
+    """The result of a simulation as it stands in JSON."""
+
+    commit: str
+    seed: int
+    hardware: str
+    workload: str
+    capacity_rps: float
+    offered_load: float | None
+    runs: list[RunSummary]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimPlan:
+    """A comparison: every policy with every predictor, on the same requests at the same times.
+
+    `load` is a multiple of the measured capacity; None keeps the recording's own rate. `requests`
+    repeats or cuts the workload; None takes it as it is.
+    """
+
+    workload: str
+    rows: Sequence[WorkloadRequest]
+    policies: Sequence[str]
+    predictors: Sequence[str]
+    costs: CostModel
+    slots: int
+    load: float | None
+    arrivals: Arrivals
+    tail_weight: float
+    seed: int
+    requests: int | None = None
+    guarded: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """News of a comparison: `ended` of `total` requests of run `number` (from 1) of `runs`."""
+
+    number: int
+    runs: int
+    name: str
+    ended: int
+    total: int
+
+
+def run_plan(plan: SimPlan, *, on_step: Callable[[RunStep], None]) -> SimDocument:
+    """Run everything. Raises ValueError when the plan cannot be run; the message says why."""
+    plan = _sized(plan)
+    capacity_rps = measure_capacity(plan.rows, costs=plan.costs, slots=plan.slots)
+    arrivals_s = arrival_times(
+        plan.arrivals,
+        [row.arrival_s for row in plan.rows],
+        rate_per_s=None if plan.load is None else plan.load * capacity_rps,
+        capacity_per_s=capacity_rps,
+        rng=_rng(plan.seed, "arrivals"),
+    )
+    offered = offered_load(arrivals_s, capacity_rps)
+    systems = [(policy, name) for policy in plan.policies for name in plan.predictors]
+    runs: list[RunSummary] = []
+    for number, (policy, name) in enumerate(systems, 1):
+        step = RunStep(
+            number=number,
+            runs=len(systems),
+            name=f"{policy} / {name}",
+            ended=0,
+            total=len(plan.rows),
+        )
+        setup = Setup(
+            rows=plan.rows,
+            arrivals_s=arrivals_s,
+            policy=make_policy(policy, tail_weight=plan.tail_weight),
+            predictor=make_sim_predictor(name, plan.rows, seed=plan.seed),
+            costs=plan.costs,
+            slots=plan.slots,
+            guarded=plan.guarded,
+            on_ended=lambda ended, step=step: on_step(replace(step, ended=ended)),
+        )
+        load = offered if plan.load is None else plan.load
+        labels = RunLabels(
+            policy=policy, predictor=name, slots=plan.slots, load=load, seed=plan.seed
+        )
+        runs.append(summarise(simulate(setup), labels))
+    return SimDocument(
+        commit=commit(),
+        seed=plan.seed,
+        hardware=hardware(),
+        workload=plan.workload,
+        capacity_rps=capacity_rps,
+        offered_load=offered,
+        runs=runs,
+    )
+
+
+def make_sim_predictor(name: str, rows: Sequence[WorkloadRequest], *, seed: int) -> SimPredictor:
+    """A fresh predictor by its name on the command line. Raises ValueError: what is known."""
+    kind, _, rest = name.partition(":")
+    if kind == "noisy" and rest.startswith("tau="):
+        return noisy(rows, tau=_tau(rest), rng=_rng(seed, "noise"))
+    if name in _PREDICTORS:
+        return _PREDICTORS[name](rows, seed)
+    if Path(name).is_file():
+        return _online(Path(name))
+    known = ", ".join((*_PREDICTORS, "noisy:tau=T"))
+    raise ValueError(f"predictor {name!r} is not known; known: {known}, the file of a trained one")
+
+
+def offered_load(arrivals_s: Sequence[float], capacity_rps: float) -> float | None:
+    """Mean arrivals a second as a multiple of capacity; None when all came at one moment."""
+    span_s = arrivals_s[-1] - arrivals_s[0]
+    return (len(arrivals_s) - 1) / span_s / capacity_rps if span_s > 0 else None
+
+
+def _online(snapshot: Path | None) -> SimPredictor:
+    from llmservice_lab.sim_online import online  # noqa: PLC0415 - the others need no model
+
+    return online(snapshot)
+
+
+def _rng(seed: int, purpose: str) -> random.Random:
+    """Independent streams: one more draw for one purpose moves nothing else."""
+    return random.Random(f"{seed}/{purpose}")  # noqa: S311 - simulated noise, no secret
+
+
+_PREDICTORS: Final[Mapping[str, Callable[[Sequence[WorkloadRequest], int], SimPredictor]]] = {
+    "default": lambda _rows, _seed: _online(None),
+    "oracle": lambda rows, _seed: oracle(rows),
+    "none": lambda _rows, _seed: Constant(starts_trusted=False),
+    "random": lambda rows, seed: shuffled(rows, rng=_rng(seed, "random")),
+    "inverted": lambda rows, _seed: inverted(rows),
+    "constant": lambda _rows, _seed: Constant(),
+}
+
+
+def _tau(rest: str) -> float:
+    try:
+        tau = float(rest.removeprefix("tau="))
+    except ValueError as error:
+        raise ValueError(
+            f"predictor noisy:{rest}: tau must be a number, as in noisy:tau=0.5"
+        ) from error
+    if not 0 < tau < 1:
+        raise ValueError(f"predictor noisy:{rest}: tau must be above 0 and below 1")
+    return tau
+
+
+def _sized(plan: SimPlan) -> SimPlan:
+    """The plan with as many requests as it asks for."""
+    count = len(plan.rows) if plan.requests is None else plan.requests
+    if min(count, len(plan.rows)) < MIN_REQUESTS:
+        raise ValueError(
+            f"a simulation needs at least {MIN_REQUESTS} requests: the workload has "
+            f"{len(plan.rows)}, asked for {count}"
+        )
+    times = repeat([row.arrival_s for row in plan.rows], count)
+    repeated = zip(cycle(plan.rows), times, strict=False)
+    return replace(plan, rows=[replace(row, arrival_s=time_s) for row, time_s in repeated])
