@@ -1,185 +1,121 @@
-"""The one function that makes an LLMService true, from live state alone. Knows no kopf, no HTTP."""
+"""One look at one service: read what is, apply what should be, write what was seen."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
 
-from llmservice_api import names
 from llmservice_api.spec import SpecError
 
-from llmservice_operator.announcements import announcements
-from llmservice_operator.cluster import (
-    CLAIM,
-    DEPLOYMENT,
-    LLM_SERVICE,
-    OWNED_KINDS,
-    POD,
-    Cluster,
-    ClusterError,
-    Kind,
-    ObjectRef,
-    Refused,
-    ServiceKey,
-    reference,
-)
+from llmservice_operator.apply import Applier, is_owned
+from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Condition, Finding, parse_conditions
-from llmservice_operator.desired import desired
+from llmservice_operator.desired import desired, workload_possible
 from llmservice_operator.desired.model_source import claim_name
 from llmservice_operator.kube_json import Manifest, entries, section
-from llmservice_operator.observed import Observed, Polled
-from llmservice_operator.ownership import find, is_as_sent, is_owned, obstacle, stamped, surplus
+from llmservice_operator.observed import Observed
+from llmservice_operator.polling import Poller
 from llmservice_operator.service import Service, parse_service, recorded_rendering
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
-logger = logging.getLogger(__name__)
 
-
-class Reports(Protocol):
-    """Where the replicas' own reports come from."""
-
-    async def poll(self, key: ServiceKey, pods: Sequence[Manifest]) -> Mapping[str, Polled]:
-        """The last answers of the ready pods, by pod uid."""
-        ...
-
-    def forget(self, key: ServiceKey) -> None:
-        """The service is gone."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """What reconciling works with; `clock` tells the time in UTC."""
+    """Acts from live state alone: what event led here does not matter."""
 
-    cluster: Cluster
-    reports: Reports
-    settings: OperatorSettings
-    clock: Callable[[], datetime]
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        poller: Poller,
+        settings: OperatorSettings,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._poller = poller
+        self._settings = settings
+        self._now = now
+        self._applier = Applier(cluster)
 
     async def reconcile(self, key: ServiceKey) -> float | None:
-        """Make the cluster what the service asks for and write down how far that is.
+        """Seconds until the next look; None when the service is gone.
 
-        Returns in how many seconds to look again; None when the service is gone or going.
-        Raises ClusterError when the API server does not do its part; calling again is safe.
+        Raises ClusterError when the API server cannot be asked.
         """
-        ref = ObjectRef(LLM_SERVICE, key.namespace, key.name)
-        live = await self.cluster.read(ref)
-        if live is None or "deletionTimestamp" in live["metadata"]:
-            # The owner references do the rest.
-            self.reports.forget(key)
+        raw = await self._cluster.get(key.ref)
+        if raw is None or "deletionTimestamp" in section(raw, "metadata"):
+            # Owner references do the rest; there is no finalizer to remove.
+            self._poller.forget(key)
+            self._applier.forget(key.namespace, key.name)
             return None
-        before = parse_conditions(entries(live, "status", "conditions"))
-        judged = await self._judged(key, live, before)
-        await self._write(live, before, judged)
-        return self._recheck_s(judged, now=self.clock())
+        before = parse_conditions(entries(raw, "status", "conditions"))
+        after = await self._judge(key, raw, before)
+        await self._write(raw, after)
+        settings = self._settings
+        return settings.settled_recheck_s if after.settled else settings.settling_recheck_s
 
-    async def _judged(self, key: ServiceKey, live: Manifest, before: Sequence[Condition]) -> Status:
-        selector = f"{names.LABEL_NAME}={key.name}"
-        labelled = await self._list_all(OWNED_KINDS, key.namespace, selector)
+    async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
+        labelled = await self._cluster.list_labelled(key)
+        live = {ref_of(manifest): manifest for manifest in labelled}
+        workload = live.get(ObjectRef("apps/v1", "Deployment", key.namespace, key.name))
         try:
-            service = _service(live, labelled)
-            wanted = [stamped(manifest) for manifest in desired(service, self.settings)]
+            service = parse_service(raw, recorded=recorded_rendering(workload))
+            manifests = desired(service, self._settings)
         except SpecError as error:
-            # What runs goes on running: only somebody who edits the spec can say what is meant.
-            finding = Finding("InvalidSpec", str(error))
-            generation: int = live["metadata"]["generation"]
-            return refused_status(finding, generation=generation, before=before, now=self.clock())
-        problem = await self._apply_all(service, wanted, labelled)
-        owned = [manifest for manifest in labelled if is_owned(manifest, service)]
-        for manifest in surplus(owned, wanted):
-            logger.info("deleting %s: no longer wanted", reference(manifest))
-            await self.cluster.delete(reference(manifest))
-        observed = await self._observe(service, key, selector, problem)
-        return status(service, observed, before=before, now=self.clock())
+            # Nothing is touched: what runs keeps running until the spec can be read.
+            return refused_status(
+                Finding("InvalidSpec", str(error)),
+                generation=raw["metadata"]["generation"],
+                before=before,
+                now=self._now(),
+            )
+        observed = await self._apply(service, manifests, live)
+        return status(service, observed, before=before, now=self._now())
 
-    async def _list_all(
-        self, kinds: Sequence[Kind], namespace: str, selector: str
-    ) -> list[Manifest]:
-        lists = await asyncio.gather(
-            *(self.cluster.list(kind, namespace=namespace, selector=selector) for kind in kinds)
-        )
-        return [manifest for objects in lists for manifest in objects]
-
-    async def _apply_all(
-        self, service: Service, wanted: Sequence[Manifest], labelled: Sequence[Manifest]
-    ) -> Finding | None:
-        """Apply what differs; the first thing that stood in the way."""
-        problems: list[Finding] = []
-        for manifest in wanted:
-            ref = reference(manifest)
-            live = find(labelled, manifest) or await self.cluster.read(ref)
-            blocked = obstacle(live, service) if live is not None else None
-            if blocked is not None:
-                problems.append(blocked)
-            elif live is None or not is_as_sent(live, manifest):
-                logger.info("applying %s", ref)
-                try:
-                    await self.cluster.apply(manifest)
-                except Refused as error:
-                    problems.append(Finding("ApplyRefused", str(error)))
-        return problems[0] if problems else None
-
-    async def _observe(
-        self, service: Service, key: ServiceKey, selector: str, problem: Finding | None
+    async def _apply(
+        self,
+        service: Service,
+        manifests: Sequence[Manifest],
+        live: dict[ObjectRef, Manifest],
     ) -> Observed:
-        deployments, pods = await asyncio.gather(
-            self.cluster.list(DEPLOYMENT, namespace=key.namespace, selector=selector),
-            self.cluster.list(POD, namespace=key.namespace, selector=selector),
-        )
-        deployment = next((live for live in deployments if is_owned(live, service)), None)
-        claim = claim_name(service.spec.model.uri)
+        owned = {ref: found for ref, found in live.items() if is_owned(found, service)}
+        made, problem = await self._applier.apply_all(service, manifests, owned)
+        if problem is None and workload_possible(service):
+            await self._applier.prune(manifests, owned)
+        pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")
+        key = ServiceKey(service.namespace, service.name)
+        workload = ObjectRef("apps/v1", "Deployment", service.namespace, service.name)
         return Observed(
-            deployment=deployment,
-            pods=tuple(pods),
-            claim=await self.cluster.read(ObjectRef(CLAIM, key.namespace, claim))
-            if claim
-            else None,
-            polled=await self.reports.poll(key, pods),
+            deployment=made.get(workload) or owned.get(workload),
+            pods=pods,
+            claim=await self._claim(service),
+            polled=self._poller.watch(key, pods),
             problem=problem,
         )
 
-    async def _write(self, live: Manifest, before: Sequence[Condition], judged: Status) -> None:
-        after = judged.manifest()
-        if not worth_writing(section(live, "status"), after):
-            return
-        ref = reference(live)
-        await self.cluster.apply(
-            {
-                "apiVersion": names.API_VERSION,
-                "kind": names.KIND,
-                # The uid makes this fail for a later service of the same name.
-                "metadata": {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid},
-                "status": after,
-            },
-            subresource="status",
+    async def _claim(self, service: Service) -> Manifest | None:
+        name = claim_name(service.spec.model.uri)
+        if name is None:
+            return None
+        return await self._cluster.get(
+            ObjectRef("v1", "PersistentVolumeClaim", service.namespace, name)
         )
-        told = announcements(ref, before=before, after=judged.conditions, now=self.clock())
-        for event in told:
-            try:
-                await self.cluster.apply(event)
-            except ClusterError as error:
-                # Status has said it already; an Event is for people who look at the right time.
-                logger.warning("an Event was not recorded: %s", error)
 
-    def _recheck_s(self, judged: Status, *, now: datetime) -> float:
-        settled_s = min(self.settings.settled_recheck_s, self.settings.poll_every_s)
-        if judged.settled:
-            return settled_s
-        # Events tell of nearly everything; the longer nothing has moved, the less there is to see.
-        newest = max(condition.since for condition in judged.conditions)
-        unmoved_s = (now - newest).total_seconds()
-        return max(self.settings.settling_recheck_s, min(settled_s, unmoved_s / 2))
-
-
-def _service(live: Manifest, labelled: Sequence[Manifest]) -> Service:
-    """The typed service, with the rendering that its own Deployment carries. Raises SpecError."""
-    service = parse_service(live)
-    for manifest in labelled:
-        if manifest["kind"] == DEPLOYMENT.kind and is_owned(manifest, service):
-            return parse_service(live, recorded=recorded_rendering(manifest))
-    return service
+    async def _write(self, raw: Manifest, after: Status) -> None:
+        written = after.manifest()
+        if not worth_writing(section(raw, "status"), written):
+            return
+        metadata = {key: raw["metadata"][key] for key in ("name", "namespace", "uid")}
+        body = {
+            "apiVersion": raw["apiVersion"],
+            "kind": raw["kind"],
+            # The uid: a status is about this very object, not about a successor of its name.
+            "metadata": metadata,
+            "status": written,
+        }
+        try:
+            await self._cluster.apply(body, subresource="status")
+        except Refused as refusal:
+            # Deleted (and perhaps made anew) since it was read: its own event is on its way.
+            if refusal.reason not in {"NotFound", "Conflict"}:
+                raise
