@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import (
     DeadlineExceeded,
     EngineError,
+    EngineRefused,
     LLMServiceError,
     Reason,
     RequestEvicted,
@@ -26,6 +27,15 @@ from llmservice_sidecar.runtime.answer import Usage
 from llmservice_sidecar.runtime.call import Door, InferenceCall
 from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics
 
+_OUTCOMES: Final[Mapping[type[LLMServiceError], Outcome]] = {
+    RequestEvicted: Outcome.EVICTED,
+    DeadlineExceeded: Outcome.CANCELLED,  # it ran, and the client's own limit ended it
+    EngineError: Outcome.FAILED,
+}
+_SAMPLING: Final = {
+    "temperature": names.ATTR_GEN_AI_TEMPERATURE,
+    "top_p": names.ATTR_GEN_AI_TOP_P,
+}
 _FAULTS: Final = frozenset({Outcome.FAILED, Outcome.EVICTED})
 
 
@@ -107,6 +117,42 @@ class Account:
         span.end()
         self.telemetry.metrics.left_queue(wait_s=wait_s, trace_id=self.trace_id)
 
+    def open_client(self, span: Span) -> None:
+        """Say on the CLIENT span what the engine is asked for."""
+        if not span.is_recording():
+            return
+        body, call = self.call.body, self.call
+        span.set_attributes(
+            {
+                names.ATTR_GEN_AI_OPERATION: call.operation,
+                names.ATTR_GEN_AI_PROVIDER: names.PROVIDER,
+                names.ATTR_GEN_AI_MODEL: call.query.model,
+                names.ATTR_GEN_AI_STREAM: call.stream,
+                names.ATTR_GEN_AI_CHOICES: call.slots,
+            }
+        )
+        if call.query.max_tokens is not None:
+            span.set_attribute(names.ATTR_GEN_AI_MAX_TOKENS, call.query.max_tokens)
+        for field_name, attribute in _SAMPLING.items():
+            value = body.get(field_name)
+            if isinstance(value, int | float):
+                span.set_attribute(attribute, value)
+
+    def close_client(self, span: Span, error: BaseException | None) -> None:
+        """End the CLIENT span with what the engine has answered."""
+        if span.is_recording():
+            if self.usage is not None:
+                span.set_attribute(names.ATTR_GEN_AI_INPUT_TOKENS, self.usage.input_tokens)
+                span.set_attribute(names.ATTR_GEN_AI_OUTPUT_TOKENS, self.usage.output_tokens)
+            if self.complete:
+                span.set_attribute(names.ATTR_GEN_AI_FINISH_REASONS, (self.reason.value,))
+            if isinstance(error, EngineRefused):
+                span.set_attribute(names.ATTR_HTTP_STATUS, error.status)
+            if isinstance(error, EngineError):
+                span.set_attribute(names.ATTR_ERROR_TYPE, error.reason.value)
+                span.set_status(Status(StatusCode.ERROR, str(error)))
+        span.end()
+
     def close(self, error: BaseException | None) -> None:
         """The request ended, with `error` or well: write the outcome. A second call is ignored."""
         if self._closed:
@@ -165,23 +211,15 @@ class Account:
 
 def ending_of(error: BaseException) -> tuple[Outcome, Reason]:
     """The outcome and reason that an error means."""
-    match error:
-        case RequestRejected():
-            return Outcome.REJECTED, error.reason
-        case RequestEvicted():
-            return Outcome.EVICTED, error.reason
-        case DeadlineExceeded():
-            # It ran: nothing was evicted, the client's own limit ended it.
-            return Outcome.CANCELLED, error.reason
-        case EngineError():
-            return Outcome.FAILED, error.reason
-        case LLMServiceError():
-            return Outcome.REJECTED, error.reason
-        case asyncio.CancelledError() | GeneratorExit() | ConnectionError():
-            # A broken connection to the engine is an EngineError: this one is the client's.
-            return Outcome.CANCELLED, Reason.CLIENT_GONE
-        case _:
-            return Outcome.FAILED, Reason.INTERNAL
+    if isinstance(error, LLMServiceError):
+        for kind, outcome in _OUTCOMES.items():
+            if isinstance(error, kind):
+                return outcome, error.reason
+        return Outcome.REJECTED, error.reason  # refused by a door: invalid
+    # A broken connection to the engine is an EngineError: this one is the client's.
+    if isinstance(error, asyncio.CancelledError | GeneratorExit | ConnectionError):
+        return Outcome.CANCELLED, Reason.CLIENT_GONE
+    return Outcome.FAILED, Reason.INTERNAL
 
 
 def prediction_attributes(prediction: Prediction) -> dict[str, str | float]:

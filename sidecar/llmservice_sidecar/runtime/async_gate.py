@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 
-from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
 from llmservice_sidecar.core.decision import Queued, Rejected, Standing
+from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
@@ -65,7 +65,7 @@ class AsyncGate:
         *,
         patience: Patience,
         on_queued: OnQueued | None = None,
-    ) -> AsyncIterator[Ticket]:
+    ) -> AsyncGenerator[Ticket]:
         """Hold the request's slots for the block; leaving it, however, frees them exactly once.
 
         Raises RequestRejected at once, RequestEvicted when the patience ends before the turn.
@@ -100,6 +100,18 @@ class AsyncGate:
     def set_policy(self, policy: OrderingPolicy) -> None:
         """Order the queue anew."""
         self._wake(self._gate.set_policy(policy, now=self._clock()))
+
+    def set_bounds(self, *, max_queued: int, max_queued_tokens: float | None) -> None:
+        """Change how many requests and predicted tokens may wait."""
+        self._gate.set_bounds(max_queued=max_queued, max_queued_tokens=max_queued_tokens)
+
+    def close(self) -> None:
+        """Refuse new requests; what waits and runs goes on."""
+        self._gate.close()
+
+    def reopen(self) -> None:
+        """Take new requests again."""
+        self._gate.reopen()
 
     def retry_after_s(self) -> float:
         """Seconds after which a rejected request has a chance, from predicted remaining work."""

@@ -21,18 +21,20 @@ class Drain:
     """The drain state machine: serving, announced (still accepting), refusing, empty.
 
     `in_use` says how many requests are in the sidecar's hands; `left` must be called when one has
-    left. `refuse` closes (True) and reopens (False) the gate.
+    left. `close` and `reopen` act on the gate.
     """
 
     def __init__(
         self,
         *,
         in_use: Callable[[], int],
-        refuse: Callable[[bool], None],
+        close: Callable[[], None],
+        reopen: Callable[[], None],
         announce_s: float = ANNOUNCE_S,
     ) -> None:
         self._in_use = in_use
-        self._refuse = refuse
+        self._close = close
+        self._reopen = reopen
         self._announce_s = announce_s
         self._state = _State.SERVING
         self._final = False
@@ -77,7 +79,7 @@ class Drain:
             return
         self._run.cancel()
         self._run = None
-        self._refuse(False)
+        self._reopen()
         self._set(_State.SERVING)
 
     def left(self) -> None:
@@ -96,7 +98,7 @@ class Drain:
 
     def _enter_refusing(self) -> None:
         if self._state is _State.ANNOUNCED:
-            self._refuse(True)
+            self._close()
             self._set(_State.REFUSING)
 
     def _set(self, state: _State) -> None:

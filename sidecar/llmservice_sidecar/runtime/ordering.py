@@ -8,7 +8,7 @@ from llmservice_api.sidecar_config import LiveConfig, PredictorMode
 
 from llmservice_sidecar.core.guard import ArrivalOrder, Guard
 from llmservice_sidecar.core.policy import OrderingPolicy, make_policy
-from llmservice_sidecar.core.request import RequestId
+from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 
 ARRIVAL_ORDER = "FCFS"
@@ -18,13 +18,21 @@ class Ordering:
     """Keeps the gate's policy at what the configuration and the guard say together."""
 
     def __init__(
-        self, gate: AsyncGate, *, guard: Guard, live: LiveConfig, clock: Callable[[], float]
+        self,
+        gate: AsyncGate,
+        *,
+        guard: Guard,
+        slots: int,
+        live: LiveConfig,
+        clock: Callable[[], float],
     ) -> None:
         self._gate = gate
+        self._slots = slots
         self._guard = guard
         self._clock = clock
         self._live = live
         self._samples = ArrivalOrder(guard, max_age_s=live.queue_timeout_s)
+        self.apply(live)
 
     @property
     def guard(self) -> Guard:
@@ -42,6 +50,22 @@ class Ordering:
         return self._gate.state.policy.name
 
     @property
+    def limit_reason(self) -> str:
+        """What sets the limit of slots in flight."""
+        bound = self._live.max_concurrency
+        return "max_concurrency" if bound is not None and bound < self._slots else "slots"
+
+    @property
+    def queue_timeout_s(self) -> float:
+        """After how long in the queue a request is evicted."""
+        return self._live.queue_timeout_s
+
+    @property
+    def mode(self) -> str:
+        """The predictor's mode."""
+        return self._live.predictor_mode.value
+
+    @property
     def learning(self) -> bool:
         """Predictions are made: in Shadow and in Enforce."""
         return self._live.predictor_mode is not PredictorMode.DISABLED
@@ -52,20 +76,29 @@ class Ordering:
         if live.queue_timeout_s != self._live.queue_timeout_s:
             self._samples = ArrivalOrder(self._guard, max_age_s=live.queue_timeout_s)
         self._live = live
+        self._gate.set_bounds(
+            max_queued=live.max_queued_requests, max_queued_tokens=live.max_queued_tokens
+        )
+        self._gate.resize(min(self._slots, live.max_concurrency or self._slots))
         self._gate.set_policy(policy)
 
     def arrived(self, request_id: RequestId) -> None:
         """A request was taken: it will be a sample, in its place of arrival."""
         self._samples.arrived(request_id, now=self._clock())
 
-    def ended(self, request_id: RequestId, *, predicted: float | None, actual: int | None) -> None:
-        """It ended. Without a prediction of a predictor or a complete answer it is no sample."""
+    def ended(
+        self, request_id: RequestId, prediction: Prediction | None, output_tokens: int | None
+    ) -> None:
+        """It ended. Without a predictor's word or a complete answer it is no sample."""
         now = self._clock()
-        if predicted is None or actual is None:
+        if prediction is None or output_tokens is None:
             self._samples.left(request_id, now=now)
         else:
             self._samples.finished(
-                request_id, predicted=predicted, actual=float(actual), now=now
+                request_id,
+                predicted=prediction.output_tokens,
+                actual=float(output_tokens),
+                now=now,
             )
         policy = self._policy(self._live)
         if policy.name != self.served:

@@ -2,49 +2,201 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncGenerator
+from typing import Final
 
 from llmservice_api.sidecar_config import LiveConfig
 from llmservice_api.status_report import PredictorReport, QueueReport
 from opentelemetry.context import Context
+from opentelemetry.trace import Span
 
-from llmservice_sidecar.core.request import Prediction
-from llmservice_sidecar.runtime.call import InferenceCall, OnQueued, Served
-from llmservice_sidecar.runtime.ports import PredictionQuery
+from llmservice_sidecar.core.errors import LLMServiceError, Reason, RequestRejected
+from llmservice_sidecar.core.request import Prediction, Request, RequestId
+from llmservice_sidecar.runtime import telemetry_names as names
+from llmservice_sidecar.runtime.account import Account, Telemetry, standing_attributes
+from llmservice_sidecar.runtime.answering import Answering, until
+from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
+from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Served
+from llmservice_sidecar.runtime.drain import Drain
+from llmservice_sidecar.runtime.ordering import Ordering
+from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
+from llmservice_sidecar.runtime.predicting import Predicting
 
-__all__ = ["InferenceCall", "OnQueued", "Pipeline", "Served"]
+__all__ = ["Door", "InferenceCall", "OnQueued", "Pipeline", "Served"]
 
 
 class Pipeline:
-    """Serves calls of all doors through one gate."""
+    """Serves calls of all doors through one gate. `telemetry.clock` counts from the start."""
 
-    def serve(
+    def __init__(
+        self,
+        *,
+        gate: AsyncGate,
+        engine: Engine,
+        ordering: Ordering,
+        predicting: Predicting,
+        telemetry: Telemetry,
+    ) -> None:
+        self._gate = gate
+        self._answering = Answering(engine=engine, gate=gate, predicting=predicting)
+        self._ordering = ordering
+        self._predicting = predicting
+        self._telemetry = telemetry
+        self._numbers = itertools.count(1)
+        self._ids: set[RequestId] = set()
+        self.drain: Final = Drain(
+            in_use=lambda: len(self._ids), refuse=lambda new: gate.refuse(new=new)
+        )
+
+    @contextlib.asynccontextmanager
+    async def serve(
         self,
         call: InferenceCall,
         *,
+        door: Door,
         parent: Context | None = None,
-        door: str,
         on_queued: OnQueued | None = None,
-    ) -> AbstractAsyncContextManager[Served]:
-        """Wait for a turn and call the engine; the slot is held until the block ends.
+    ) -> AsyncGenerator[Served]:
+        """Wait for a turn and call the engine; the slots are held until the block ends.
 
-        `door` names the SERVER span, `parent` is the caller's trace context. `on_queued` is awaited
-        once if the call has to wait. Raises the errors of `core.errors`.
+        `parent` is the caller's trace context. `on_queued` is awaited once if the call has to wait.
+        Raises the errors of `core.errors`.
         """
-        raise NotImplementedError
+        account = Account.open(call, self._telemetry, door=door, parent=parent)
+        request_id = self._unique(call.request_id)
+        self._ids.add(request_id)
+        ended_by: BaseException | None = None
+        try:
+            async with (
+                self._at_gate(account, request_id, on_queued) as ticket,
+                until(account),
+                self._answering.answer(account, ticket) as exchange,
+            ):
+                yield exchange
+        except BaseException as error:
+            ended_by = error
+            raise
+        finally:
+            account.close(ended_by)
+            self._ids.discard(request_id)
+            self.drain.left()
+
+    def refuse(
+        self, call: InferenceCall, error: LLMServiceError, *, door: Door, parent: Context | None
+    ) -> None:
+        """Account for a call that a door refuses by itself: it never reaches the gate."""
+        Account.open(call, self._telemetry, door=door, parent=parent).close(error)
 
     async def predict(self, query: PredictionQuery) -> Prediction:
         """What the predictor says of a query, with its fallbacks. Queues nothing."""
-        raise NotImplementedError
+        return await self._predicting.predict(query)
 
     def snapshot(self) -> QueueReport:
         """The gate now."""
-        raise NotImplementedError
+        gate = self._gate.state
+        return QueueReport(
+            policy=self._ordering.configured,
+            order=self._ordering.served,
+            queued_requests=gate.queued_requests,
+            queued_tokens=gate.queued_tokens,
+            in_flight_slots=gate.in_flight_slots,
+            limit_slots=gate.limit_slots,
+            backlog_s=self._gate.backlog_s(),
+            gamma_per_s=gate.gamma_per_s,
+            limit_reason=self._ordering.limit_reason,
+        )
 
     def predictor_report(self) -> PredictorReport:
         """The predictor's state and how well it has ranked."""
-        raise NotImplementedError
+        guard = self._ordering.guard
+        return PredictorReport(
+            mode=self._ordering.mode,
+            kind=self._predicting.kind,
+            state=self._predicting.state,
+            samples=guard.samples,
+            calibrated=guard.calibrated,
+            tau=guard.tau,
+            tau_lower=guard.tau_lower,
+            tau_upper=guard.tau_upper,
+        )
 
     def apply_live(self, live: LiveConfig) -> None:
-        """Take over a new live configuration; queued requests are ordered anew."""
-        raise NotImplementedError
+        """Take over a new live configuration; queued requests are ordered anew.
+
+        Raises ValueError naming the field, and changes nothing then.
+        """
+        self._ordering.apply(live)
+
+    @contextlib.asynccontextmanager
+    async def _at_gate(
+        self, account: Account, request_id: RequestId, on_queued: OnQueued | None
+    ) -> AsyncGenerator[Ticket]:
+        ticket = Ticket(request=self._request(account, request_id))
+        span = account.child(names.SPAN_QUEUE)
+        waiting = True
+        # Made before the offer and run after it: the offer does not wait.
+        asking = self._ask(account, request_id, span)
+        self._ordering.arrived(request_id)
+        try:
+            async with self._gate.admit(
+                ticket, patience=self._patience(account), on_queued=on_queued
+            ):
+                waiting = False
+                _describe_wait(span, ticket)
+                account.left_queue(span, ticket.admitted, wait_s=ticket.wait_s)
+                yield ticket
+        except RequestRejected:
+            waiting = False
+            span.end()  # it never waited: no figure of waiting
+            raise
+        finally:
+            if waiting:
+                _describe_wait(span, ticket)
+                account.left_queue(span, None, wait_s=ticket.wait_s)
+            if asking is not None:
+                asking.cancel()
+            self._ordering.ended(request_id, account.prediction, ticket.output_tokens)
+
+    def _ask(
+        self, account: Account, request_id: RequestId, span: Span
+    ) -> asyncio.Task[None] | None:
+        if not self._ordering.learning:
+            return None
+
+        def arrived(prediction: Prediction) -> None:
+            self._gate.predicted(request_id, prediction)
+            span.add_event(names.EVENT_PREDICTED)
+
+        return self._predicting.start(account, then=arrived)
+
+    def _request(self, account: Account, request_id: RequestId) -> Request:
+        call = account.call
+        return Request(
+            id=request_id,
+            arrived_at=account.started_at,
+            prompt_tokens=call.query.prompt_tokens,
+            prediction=self._predicting.history.prior(call.query),
+            max_tokens=call.query.max_tokens,
+            slots=call.slots,
+            tenant=call.tenant,
+        )
+
+    def _patience(self, account: Account) -> Patience:
+        limit_s, timeout_s = account.call.timeout_s, self._ordering.queue_timeout_s
+        if limit_s is not None and limit_s <= timeout_s:
+            return Patience(wait_s=limit_s, reason=Reason.DEADLINE)
+        return Patience(wait_s=timeout_s, reason=Reason.QUEUE_TIMEOUT)
+
+    def _unique(self, request_id: RequestId) -> RequestId:
+        # Clients choose ids and retry with the same one; the gate and the engine must not meet two.
+        if request_id not in self._ids:
+            return request_id
+        return RequestId(f"{request_id}-{next(self._numbers)}")
+
+
+def _describe_wait(span: Span, ticket: Ticket) -> None:
+    if ticket.queued is not None and span.is_recording():
+        span.add_event(names.EVENT_QUEUED, standing_attributes(ticket.queued))
