@@ -120,6 +120,8 @@ state = "{state}"
   address = "{socket}"
 [ttrpc]
   address = "{socket}.ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{state}/opt"
 [plugins."{cri}.images".pinned_images]
   sandbox = "{pause}"
 [plugins."{cri}.runtime"]
