@@ -48,7 +48,7 @@ class Pipeline:
         self._numbers = itertools.count(1)
         self._ids: set[RequestId] = set()
         self.drain: Final = Drain(
-            in_use=lambda: len(self._ids), refuse=lambda new: gate.refuse(new=new)
+            in_use=lambda: len(self._ids), close=gate.close, reopen=gate.reopen
         )
 
     @contextlib.asynccontextmanager
