@@ -1,0 +1,200 @@
+"""The predictor that requests meet: a model with a deadline, and what to say without it.
+
+The model runs in one thread of its own, a batch at a time; outcomes are learned in the same thread
+between predictions, so the model needs no lock. Late, failing or absurd: the request gets the
+fallback at once, and the trouble is counted, logged and reported instead of raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from llmservice_sidecar.adapters.predictors.history import History
+from llmservice_sidecar.core.request import Prediction
+from llmservice_sidecar.runtime.ports import PredictionQuery
+
+MAX_WAITING: Final = 256  # predictions behind a stuck model; more get the fallback at once
+MAX_UNLEARNED: Final = 2048  # outcomes not learned yet; the oldest are dropped
+OUTCOMES_PER_TURN: Final = 4  # learned before predictions get their turn again
+LOG_EVERY: Final = 1000  # failures: one line each would drown the log
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class LengthModel(Protocol):
+    """A length model as the chain runs it: blocking, in one thread. May raise; None: no opinion."""
+
+    @property
+    def samples(self) -> int: ...
+
+    def predict(self, query: PredictionQuery) -> Prediction | None: ...
+
+    def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the chain was made from, for the status report."""
+
+    kind: str
+    state: str  # Ready | Failed | Disabled
+    message: str = ""
+    trained: bool = False  # the model comes from a loaded artefact
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    query: PredictionQuery
+    output_tokens: int
+    censored: bool
+
+
+class ChainedPredictor:
+    """A `Predictor`: model, then history, then a guess from `max_tokens`; never later than its
+    deadline, never raising, always finite and within 1 and `max_tokens`.
+    """
+
+    def __init__(
+        self, model: LengthModel | None, *, origin: Origin, timeout_s: float, learns: bool
+    ) -> None:
+        self._model = model
+        self._origin = origin
+        self._timeout_s = timeout_s
+        self._learns = learns and model is not None
+        self._history = History()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predictor")
+        self._waiting: deque[tuple[PredictionQuery, Future[Prediction | None]]] = deque()
+        self._unlearned: deque[_Outcome] = deque(maxlen=MAX_UNLEARNED)
+        self._turn_planned = False
+        self._closed = False
+        self._failures = 0
+        self._timeouts = 0
+
+    @property
+    def origin(self) -> Origin:
+        """Kind, state and message for the status report."""
+        return self._origin
+
+    @property
+    def state(self) -> str:
+        """Ready, Failed (serving the fallback, or learning from nothing) or Disabled."""
+        return self._origin.state
+
+    @property
+    def message(self) -> str:
+        """Why it is not Ready; empty when it is."""
+        return self._origin.message
+
+    @property
+    def starts_trusted(self) -> bool:
+        """Whether the guard may let it order from the first request: a loaded artefact."""
+        return self._origin.trained
+
+    @property
+    def failures(self) -> int:
+        """Predictions and lessons in which the model raised or answered nonsense."""
+        return self._failures
+
+    @property
+    def timeouts(self) -> int:
+        """Predictions that came too late to be used."""
+        return self._timeouts
+
+    async def predict(self, query: PredictionQuery) -> Prediction:
+        """Output tokens of a request, within the deadline."""
+        if self._model is None or self._closed or len(self._waiting) >= MAX_WAITING:
+            return self._history.predict(query)
+        answer: Future[Prediction | None] = Future()
+        self._waiting.append((query, answer))
+        self._plan_turn()
+        done, _ = await asyncio.wait({asyncio.wrap_future(answer)}, timeout=self._timeout_s)
+        if not done:
+            self._timeouts += 1
+            answer.cancel()
+            return self._history.predict(query)
+        return answer.result() or self._history.predict(query)
+
+    def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
+        """A finished request: the fallback learns at once, the model soon, in its own thread."""
+        self._history.observe(query, output_tokens=output_tokens, censored=censored)
+        if self._learns and not self._closed:
+            self._unlearned.append(_Outcome(query, output_tokens, censored))
+            self._plan_turn()
+
+    async def run_in_thread(self, action: Callable[[], _T]) -> _T:
+        """Run something that must not meet the model at work, such as saving its state."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, action)
+
+    async def settled(self) -> None:
+        """Wait until all outcomes so far are learned."""
+        while self._waiting or self._unlearned or self._turn_planned:
+            self._plan_turn()
+            await self.run_in_thread(lambda: None)
+
+    async def aclose(self) -> None:
+        """Stop the thread; predictions from now on are fallbacks. Safe to call twice."""
+        self._closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _plan_turn(self) -> None:
+        if not self._turn_planned and not self._closed:
+            self._turn_planned = True
+            self._thread.submit(self._turn)
+
+    def _turn(self) -> None:
+        """In the thread: all waiting predictions, then a few outcomes, then the next turn."""
+        self._turn_planned = False  # before looking: whoever comes after the look plans anew
+        while self._waiting:
+            query, answer = self._waiting.popleft()
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(self._guarded(lambda query=query: self._ask(query)))
+        for _ in range(min(OUTCOMES_PER_TURN, len(self._unlearned))):
+            outcome = self._unlearned.popleft()
+            self._guarded(lambda outcome=outcome: self._teach(outcome))
+        if self._unlearned:
+            self._plan_turn()
+
+    def _ask(self, query: PredictionQuery) -> Prediction | None:
+        assert self._model is not None
+        said = self._model.predict(query)
+        return None if said is None else sane(said, max_tokens=query.max_tokens)
+
+    def _teach(self, outcome: _Outcome) -> None:
+        assert self._model is not None
+        self._model.observe(
+            outcome.query, output_tokens=outcome.output_tokens, censored=outcome.censored
+        )
+
+    def _guarded(self, step: Callable[[], _T]) -> _T | None:
+        """The one place where a model's error ends: a prediction must never fail a request."""
+        try:
+            return step()
+        except Exception:
+            if self._failures % LOG_EVERY == 0:
+                _log.exception(
+                    "the %s predictor failed; requests get the running mean instead",
+                    self._origin.kind,
+                )
+            self._failures += 1
+            return None
+
+
+def sane(said: Prediction, *, max_tokens: int | None) -> Prediction:
+    """The prediction within 1 and `max_tokens`, its quantile not below its mean.
+
+    Raises ValueError when the mean is not a finite positive number.
+    """
+    if not math.isfinite(said.output_tokens) or said.output_tokens <= 0:
+        raise ValueError(f"predicted {said.output_tokens} tokens; must be finite and positive")
+    limit = math.inf if max_tokens is None else float(max(max_tokens, 1))
+    mean = max(1.0, min(said.output_tokens, limit))
+    upper = said.p90_tokens if math.isfinite(said.p90_tokens) else mean
+    return Prediction(mean, max(mean, min(upper, limit)), said.source)
