@@ -60,13 +60,12 @@ def run_demo(options: DemoOptions) -> Summary:
     shutil.rmtree(directory, ignore_errors=True)
     learned = directory / "predictor"
     learned.mkdir(parents=True)
-    with waiting("the predictor learns from other prompts"):
-        pretrain(options.train, learned / _SNAPSHOT)
     with SpanReceiver() as receiver:
         document = fair_document(read_document(options.file), collector=receiver.endpoint)
         local = LocalOptions(directory=directory, mounts={_PREDICTOR_DIRECTORY: str(learned)})
         with waiting("preparing vLLM and the tiny model"):
             service = plan_service(document, local, log=note)
+        _pretrain(options.train, learned / _SNAPSHOT, model=service.plan.static.model.name)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 measurement = runner.run(
@@ -106,6 +105,16 @@ def fair_document(document: Document, *, collector: str) -> Document:
         {"name": "OTEL_BSP_SCHEDULE_DELAY", "value": "1000"},  # ms: the last spans come soon
     ]
     return fair
+
+
+def _pretrain(train: Path, snapshot: Path, *, model: str) -> None:
+    try:
+        with waiting("the predictor learns from other prompts"):
+            pretrain(train, snapshot, model=model)
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"cannot learn from {train}: {error}", next_step="name a workload file with --train"
+        ) from error
 
 
 def _rows(workload: Path) -> list[WorkloadRequest]:

@@ -36,6 +36,36 @@ Examples:
 """
 
 
+_Target = Annotated[str, typer.Option(help="Base URL of the server, without /v1.")]
+_Workload = Annotated[Path, typer.Option(help="Workload file: .jsonl or .parquet.")]
+_Model = Annotated[
+    str | None, typer.Option(help="Model to request [default: the first that is served].")
+]
+_Requests = Annotated[
+    int | None, typer.Option(min=10, help="Use only the first N requests of the workload.")
+]
+_Rate = Annotated[
+    float | None, typer.Option(min=1e-6, help="Mean requests a second [default: as recorded].")
+]
+_Load = Annotated[
+    float | None, typer.Option(min=1e-6, help="Measure capacity first; offer this share of it.")
+]
+_Arrivals = Annotated[
+    str, typer.Option(help="recorded | poisson | gamma:CV | burst:PEAK,SECONDS,EVERY.")
+]
+_MaxTokens = Annotated[
+    int | None, typer.Option(min=1, help="The same for all [default: the longest answer].")
+]
+_ForceLengths = Annotated[bool, typer.Option(help="Force recorded answer lengths in the engine.")]
+_Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds for one request.")]
+_Header = Annotated[
+    list[str] | None, typer.Option(help="NAME: VALUE, sent with every request; repeatable.")
+]
+_Label = Annotated[str, typer.Option(help="Policy name in the result.")]
+_Slots = Annotated[int, typer.Option(min=0, help="Engine slots in the result.")]
+_Seed = Annotated[int, typer.Option(help="Seed of generated arrivals.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("bench", help=_HELP)(bench)
@@ -43,36 +73,20 @@ def register(app: typer.Typer) -> None:
 
 def bench(  # noqa: PLR0913 - one parameter per flag
     *,
-    target: Annotated[str, typer.Option(help="Base URL of the server, without /v1.")],
-    workload: Annotated[Path, typer.Option(help="Workload file: .jsonl or .parquet.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model to request [default: the first that is served].")
-    ] = None,
-    requests: Annotated[
-        int | None, typer.Option(min=10, help="Use only the first N requests of the workload.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=1e-6, help="Mean requests a second [default: as recorded].")
-    ] = None,
-    load: Annotated[
-        float | None, typer.Option(min=1e-6, help="Measure capacity first; offer this share of it.")
-    ] = None,
-    arrivals: Annotated[
-        str, typer.Option(help="recorded | poisson | gamma:CV | burst:PEAK,SECONDS,EVERY.")
-    ] = "recorded",
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="The same for all [default: the longest answer].")
-    ] = None,
-    force_lengths: Annotated[
-        bool, typer.Option(help="Force recorded answer lengths in the engine.")
-    ] = True,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one request.")] = 600.0,
-    header: Annotated[
-        list[str] | None, typer.Option(help="NAME: VALUE, sent with every request; repeatable.")
-    ] = None,
-    label: Annotated[str, typer.Option(help="Policy name in the result.")] = "server",
-    slots: Annotated[int, typer.Option(min=0, help="Engine slots in the result.")] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of generated arrivals.")] = 1,
+    target: _Target,
+    workload: _Workload,
+    model: _Model = None,
+    requests: _Requests = None,
+    rate: _Rate = None,
+    load: _Load = None,
+    arrivals: _Arrivals = "recorded",
+    max_tokens: _MaxTokens = None,
+    force_lengths: _ForceLengths = True,
+    timeout: _Timeout = 600.0,
+    header: _Header = None,
+    label: _Label = "server",
+    slots: _Slots = 0,
+    seed: _Seed = 1,
     json: JsonOption = None,
 ) -> None:
     """Measure one server; exits 1 when a request failed."""
@@ -101,6 +115,10 @@ def bench(  # noqa: PLR0913 - one parameter per flag
     result = _run(options)
     _show(result)
     write_json(json, result)
+    _refuse_errors(result)
+
+
+def _refuse_errors(result: BenchResult) -> None:
     if result["errors"]:
         raise CommandError(
             f"{sum(result['errors'].values())} requests failed: {next(iter(result['errors']))}",

@@ -45,13 +45,13 @@ def _opening(summary: Summary) -> str:
         '<p class="soft">The same requests at the same times, on the same engine with the same '
         "slots; only the order of the queue differs. Lengths are forced inside the engine and "
         f"hidden from the predictor.</p>{failed}"
-        f'<p class="legend">{_key(BASELINE)} arrival order{_key(CONTENDER)} shortest predicted '
-        "first, with boosted arrival</p>"
+        f'<p class="legend">{_key(BASELINE, "arrival order")}'
+        f"{_key(CONTENDER, 'shortest predicted first, by boosted arrival')}</p>"
     )
 
 
-def _key(policy: str) -> str:
-    return f'<span><i class="key {policy}"></i>{policy}</span>'
+def _key(policy: str, meaning: str) -> str:
+    return f'<span><i class="key {policy}"></i>{policy}: {meaning}</span>'
 
 
 def _table(summary: Summary) -> str:

@@ -7,10 +7,10 @@ from typing import Final
 STYLE: Final = """
 :root { color-scheme: light dark; --page: #fbfaf8; --card: #ffffff; --ink: #1d2126;
   --soft: #5f6873; --rule: #e3e1dc; --fcfs: #c2622d; --ssjf: #1f6fb2; --first: #7a5ea8;
-  --stream: #3c8d6e; --bad: #b3261e; }
+  --wait: #d3a029; --stream: #3c8d6e; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171a; --card: #1c2024; --ink: #e6e8ea;
   --soft: #9aa4ae; --rule: #30363c; --fcfs: #e8915f; --ssjf: #63aee8; --first: #ae96dd;
-  --stream: #6cc0a0; --bad: #f2857d; } }
+  --wait: #dcb552; --stream: #6cc0a0; --bad: #f2857d; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
@@ -47,7 +47,7 @@ path.grid { stroke: var(--rule); fill: none; }
 i.key, .legend i { display: inline-block; width: 14px; height: 10px; margin-right: 6px;
   border-radius: 2px; }
 i.FCFS { background: var(--fcfs); } i.SSJF { background: var(--ssjf); }
-i.queue { background: var(--fcfs); } i.first { background: var(--first); }
+i.queue { background: var(--wait); } i.first { background: var(--first); }
 i.stream { background: var(--stream); }
 .falls th { width: 34%; font-size: 14px; } .falls td { white-space: nowrap; font-size: 14px; }
 td.bars { width: 40%; min-width: 200px; white-space: nowrap; font-size: 0; }

@@ -77,7 +77,7 @@ def _overtaken_row(record: Record, by_row: dict[int, Record]) -> str:
     return (
         f"<tr><th>#{record.row} <small>{html.escape(_short(record.prompt))}</small></th>"
         f"<td>{record.predicted_tokens:.0f}</td><td>{record.output_tokens}</td>"
-        f"<td>{record.queue_wait_s:.2f} s</td><td>{len(record.overtaken_by)}</td>"
+        f"<td>{record.queue_wait_s:.2f}&nbsp;s</td><td>{len(record.overtaken_by)}</td>"
         f"<td>{named}{f' and {more} more' if more > 0 else ''}</td></tr>"
     )
 
