@@ -6,6 +6,7 @@ Run exactly one (a Deployment of one replica with strategy Recreate).
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("LOGNAME", "llmservice")
     port = settings.liveness_port
     kopf.configure(verbose=given.verbose)
+    if not given.verbose:
+        # One line for every event that only names a service.
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     kopf.run(
         registry=registry_for(OperatorProcess(settings), settings),
         standalone=True,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from llmservice_operator.kube_json import Manifest
 
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _MESSAGE_LIMIT = 1024  # characters; a longer cause is in the pod's own events
 
 
@@ -77,7 +77,7 @@ def encode_conditions(conditions: Iterable[Condition]) -> list[Manifest]:
             "reason": condition.reason,
             "message": condition.message,
             "observedGeneration": condition.observed_generation,
-            "lastTransitionTime": condition.since.strftime(_TIME_FORMAT),
+            "lastTransitionTime": condition.since.strftime(TIME_FORMAT),
         }
         for condition in conditions
     ]
@@ -92,7 +92,7 @@ def parse_conditions(raw: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
             reason=entry["reason"],
             message=entry["message"],
             observed_generation=entry.get("observedGeneration", 0),
-            since=datetime.strptime(entry["lastTransitionTime"], _TIME_FORMAT).replace(tzinfo=UTC),
+            since=datetime.strptime(entry["lastTransitionTime"], TIME_FORMAT).replace(tzinfo=UTC),
         )
         for entry in raw
     )

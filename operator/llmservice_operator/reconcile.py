@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from llmservice_api.spec import SpecError
 
+from llmservice_operator.announcements import announcements
 from llmservice_operator.apply import Applier, is_owned
 from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Condition, Finding, parse_conditions
@@ -18,6 +20,8 @@ from llmservice_operator.polling import Poller
 from llmservice_operator.service import Service, parse_service, recorded_rendering
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import Status, refused_status, status, worth_writing
+
+_log = logging.getLogger(__name__)
 
 
 class Reconciler:
@@ -51,6 +55,7 @@ class Reconciler:
         before = parse_conditions(entries(raw, "status", "conditions"))
         after = await self._judge(key, raw, before)
         await self._write(raw, after)
+        await self._announce(raw, before, after)
         settings = self._settings
         return settings.settled_recheck_s if after.settled else settings.settling_recheck_s
 
@@ -119,3 +124,18 @@ class Reconciler:
             # Deleted (and perhaps made anew) since it was read: its own event is on its way.
             if refusal.reason not in {"NotFound", "Conflict"}:
                 raise
+
+    async def _announce(self, raw: Manifest, before: Sequence[Condition], after: Status) -> None:
+        told = announcements(raw, before=before, after=after.conditions, now=self._now())
+        for event in told:
+            _log.info(
+                "%s/%s: %s",
+                event["metadata"]["namespace"],
+                raw["metadata"]["name"],
+                event["message"],
+            )
+            try:
+                await self._cluster.apply(event)
+            except Refused as refusal:
+                # Without rights to Events the status still says everything.
+                _log.warning("no Event could be written: %s", refusal.message)
