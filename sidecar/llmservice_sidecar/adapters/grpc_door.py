@@ -6,7 +6,8 @@ What a call does is in grpc_service.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2
@@ -20,7 +21,6 @@ from grpc_reflection.v1alpha import reflection
 from llmservice_api.names import GRPC_SERVICE
 
 from llmservice_sidecar.adapters.grpc_service import InferenceService
-from llmservice_sidecar.runtime.readiness import Readiness
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc import (
     add_InferenceServiceServicer_to_server,  # pyright: ignore[reportUnknownVariableType] - generated
 )
@@ -48,11 +48,17 @@ SERVER_OPTIONS: Final = (
 SERVICES: Final = (GRPC_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
+class Watchable(Protocol):
+    """What the door asks of readiness; see there."""
+
+    def watch(self, callback: Callable[[bool], None]) -> None: ...
+
+
 class GrpcDoor:
     """Serves InferenceService, health and reflection on one port."""
 
     def __init__(
-        self, service: InferenceService, readiness: Readiness, *, host: str, port: int
+        self, service: InferenceService, readiness: Watchable, *, host: str, port: int
     ) -> None:
         self._service = service
         self._readiness = readiness
@@ -92,7 +98,7 @@ class _HealthReporter:
     def start(self) -> None:
         self._task = asyncio.create_task(self._report(), name="grpc-health")
 
-    def set(self, ready: bool) -> None:  # noqa: FBT001 - Readiness.watch's signature
+    def set(self, ready: bool) -> None:  # noqa: FBT001 - as Watchable calls it
         self._ready = ready
         self._changed.set()
 

@@ -1,0 +1,342 @@
+"""The gRPC door with a real client; what happens behind the door is scripted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from fakes.pipeline import ScriptedAnswer, ScriptedPipeline
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from llmservice_api.names import GRPC_SERVICE
+from llmservice_api.sidecar_config import ModelConfig
+from llmservice_sidecar.adapters.grpc_door import GrpcDoor
+from llmservice_sidecar.adapters.grpc_service import InferenceService
+from llmservice_sidecar.adapters.openai_request import OpenAIRequests
+from llmservice_sidecar.core.decision import Standing
+from llmservice_sidecar.core.errors import (
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    LLMServiceError,
+    Reason,
+    RequestEvicted,
+    RequestRejected,
+)
+from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 as pb
+from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc import (
+    InferenceServiceStub,
+)
+from opentelemetry import trace
+
+Stub = Any  # the generated stub has no types
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+REQUEST = pb.GenerateRequest(text="once", request_id="r1")
+ANSWER = (
+    b'data: {"model": "tiny", "choices": [{"index": 0, "text": "upon"}]}\n\n',
+    b'data: {"choices": [{"index": 0, "text": " a", "finish_reason": "stop"}]}\n\n',
+    b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}\n\n',
+    b"data: [DONE]\n\n",
+)
+SECOND_IN_LINE = Standing(key=(1.0,), position=1, depth=2, gamma_per_s=0.1)
+
+
+class SwitchedReadiness:
+    """Ready until told otherwise."""
+
+    def __init__(self) -> None:
+        self._watchers: list[Callable[[bool], None]] = []
+
+    def watch(self, callback: Callable[[bool], None]) -> None:
+        self._watchers.append(callback)
+        callback(True)
+
+    def become(self, *, ready: bool) -> None:
+        for watcher in self._watchers:
+            watcher(ready)
+
+
+def answered(*, error: Exception | None = None) -> ScriptedPipeline:
+    answer = ScriptedAnswer(ANSWER, error=error)
+    answer.go_on.set()
+    return ScriptedPipeline(answer)
+
+
+@dataclass(frozen=True)
+class OpenDoor:
+    """A client's view of a door that listens."""
+
+    stub: Stub
+    channel: grpc.aio.Channel
+    port: int
+
+
+@asynccontextmanager
+async def door(
+    pipeline: ScriptedPipeline, readiness: SwitchedReadiness | None = None
+) -> AsyncGenerator[OpenDoor]:
+    requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=["out_len"])
+    service = InferenceService(pipeline, requests, model="tiny", tenant_header="X-Tenant")
+    server = GrpcDoor(service, readiness or SwitchedReadiness(), host="127.0.0.1", port=0)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield OpenDoor(InferenceServiceStub(channel), channel, server.port)
+    await server.close()
+
+
+async def collect(call: Any) -> list[pb.GenerateResponse]:
+    messages: list[pb.GenerateResponse] = []
+    while message := await call.read():  # the end is falsy, no message is
+        messages.append(message)
+    return messages
+
+
+def details(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """The status details by their type's short name."""
+    raw = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    assert isinstance(raw, bytes)
+    found: dict[str, Any] = {}
+    for packed in Status.FromString(raw).details:
+        for kind in (BadRequest, ErrorInfo, RetryInfo):
+            if packed.TypeName() == kind.DESCRIPTOR.full_name:
+                message = kind()
+                packed.Unpack(message)
+                found[kind.DESCRIPTOR.name] = message
+    return found
+
+
+async def test_answer_streams_as_deltas_and_ends_with_usage_and_timings() -> None:
+    pipeline = answered()
+    async with door(pipeline) as opened:
+        call = opened.stub.Generate(REQUEST)
+        messages = await collect(call)
+        headers = dict(await call.initial_metadata())
+    assert [m.WhichOneof("event") for m in messages] == ["delta", "delta", "finished"]
+    assert "".join(m.delta.text for m in messages) == "upon a"
+    assert messages[1].delta.finish_reason == "stop"
+    finished = messages[-1].finished
+    assert (finished.request_id, finished.model) == ("r1", "tiny")
+    assert finished.usage == pb.Usage(prompt_tokens=3, completion_tokens=2)
+    assert finished.timings.queue_wait.ToMilliseconds() == 250
+    assert finished.timings.total.ToMicroseconds() > 0
+    assert (headers["x-request-id"], headers["x-llmservice-queue-ms"]) == ("r1", "250")
+
+
+async def test_queued_call_is_told_its_place_at_once_and_served_in_its_turn() -> None:
+    pipeline = answered()
+    pipeline.standing = SECOND_IN_LINE
+    async with door(pipeline) as opened:
+        call = opened.stub.Generate(REQUEST)
+        first = await asyncio.wait_for(call.read(), 5)
+        assert first.queued.position == 1
+        assert first.queued.depth == 2
+        assert first.queued.eta == Duration(seconds=1, nanos=500_000_000)
+        pipeline.turn.set()
+        rest = await collect(call)
+    assert [m.WhichOneof("event") for m in rest] == ["delta", "delta", "finished"]
+
+
+async def test_cancel_leaves_the_queue_at_once() -> None:
+    pipeline = answered()
+    pipeline.standing = SECOND_IN_LINE
+    async with door(pipeline) as opened:
+        call = opened.stub.Generate(REQUEST)
+        await asyncio.wait_for(call.read(), 5)
+        call.cancel()
+        await asyncio.wait_for(pipeline.ended.wait(), 2)
+    assert isinstance(pipeline.ended_by, asyncio.CancelledError)
+
+
+async def test_cancel_while_the_engine_works_ends_the_call_behind_the_door() -> None:
+    pipeline = ScriptedPipeline(ScriptedAnswer(ANSWER[:1]))
+    async with door(pipeline) as opened:
+        call = opened.stub.Generate(REQUEST)
+        await asyncio.wait_for(call.read(), 5)
+        call.cancel()
+        await asyncio.wait_for(pipeline.ended.wait(), 2)
+    assert isinstance(pipeline.ended_by, asyncio.CancelledError)
+
+
+async def test_client_that_vanishes_with_its_connection_is_noticed() -> None:
+    pipeline = ScriptedPipeline(ScriptedAnswer(ANSWER[:1]))
+    async with door(pipeline) as opened:
+        call = opened.stub.Generate(REQUEST)
+        await asyncio.wait_for(call.read(), 5)
+        await opened.channel.close()
+        await asyncio.wait_for(pipeline.ended.wait(), 5)
+    assert isinstance(pipeline.ended_by, asyncio.CancelledError)
+
+
+async def test_pipeline_knows_a_deadline_a_little_shorter_than_the_clients() -> None:
+    pipeline = answered()
+    async with door(pipeline) as opened:
+        await collect(opened.stub.Generate(REQUEST, timeout=5))
+        await collect(opened.stub.Generate(REQUEST))
+    with_deadline, without = pipeline.calls
+    assert with_deadline.timeout_s is not None
+    assert 3.0 < with_deadline.timeout_s < 4.99
+    assert without.timeout_s is None
+
+
+async def test_request_tells_tenant_parent_and_engine_arguments() -> None:
+    pipeline = answered()
+    metadata = (("x-tenant", "blue"), ("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01"))
+    request = pb.GenerateRequest(text="x", extra_args={"out_len": "12"}, return_token_ids=True)
+    async with door(pipeline) as opened:
+        await collect(opened.stub.Generate(request, metadata=metadata))
+    (call,), (parent,) = pipeline.calls, pipeline.parents
+    assert call.tenant == "blue"
+    assert call.body["vllm_xargs"] == {"out_len": 12}
+    assert call.body["return_token_ids"] is True
+    assert call.request_id, "the service chooses an id"
+    span = trace.get_current_span(parent).get_span_context()
+    assert trace.format_trace_id(span.trace_id) == TRACE_ID
+    assert pipeline.doors[0].name == f"{GRPC_SERVICE}/Generate"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (RequestRejected(Reason.DRAINING, "leaving"), grpc.StatusCode.UNAVAILABLE),
+        (RequestEvicted(Reason.QUEUE_TIMEOUT, "too long"), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (EngineUnavailable(Reason.ENGINE_DOWN, "no engine"), grpc.StatusCode.UNAVAILABLE),
+    ],
+)
+async def test_error_becomes_its_status(error: LLMServiceError, code: grpc.StatusCode) -> None:
+    pipeline = answered()
+    pipeline.error = error
+    async with door(pipeline) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await collect(opened.stub.Generate(REQUEST))
+    assert (failed.value.code(), failed.value.details()) == (code, str(error))
+    assert details(failed.value)["ErrorInfo"].reason == error.reason.upper()
+
+
+async def test_overload_tells_when_to_come_back() -> None:
+    pipeline = answered()
+    pipeline.error = RequestRejected(Reason.QUEUE_FULL, "full", retry_after_s=1.5)
+    async with door(pipeline) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await collect(opened.stub.Generate(REQUEST))
+    assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(failed.value.trailing_metadata())["grpc-retry-pushback-ms"] == "1500"
+    assert details(failed.value)["RetryInfo"].retry_delay.ToMilliseconds() == 1500
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "code"),
+    [
+        (pb.GenerateRequest(), "prompt", grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            pb.GenerateRequest(text="x", extra_args={"other": "1"}),
+            "vllm_xargs.other",
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        (pb.GenerateRequest(text="x", model="gone"), "model", grpc.StatusCode.NOT_FOUND),
+    ],
+    ids=["no_prompt", "extra_argument_not_allowed", "unknown_model"],
+)
+async def test_invalid_request_names_the_field_and_is_accounted_for(
+    request_: pb.GenerateRequest, field: str, code: grpc.StatusCode
+) -> None:
+    pipeline = answered()
+    async with door(pipeline) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await collect(opened.stub.Generate(request_))
+    assert failed.value.code() is code
+    (violation,) = details(failed.value)["BadRequest"].field_violations
+    assert violation.field == field
+    assert [type(error) for error in pipeline.refused] == [InvalidRequest]
+
+
+async def test_engine_that_breaks_off_fails_the_call_after_what_came() -> None:
+    broken = EngineError(Reason.ENGINE_ERROR, "the engine broke off")
+    pipeline = answered(error=broken)
+    async with door(pipeline) as opened:
+        call = opened.stub.Generate(REQUEST)
+        assert (await call.read()).delta.text == "upon"
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await collect(call)
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
+
+
+async def test_internal_error_says_nothing_of_the_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = answered(error=ValueError("canary prompt text"))
+    async with door(pipeline) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await collect(opened.stub.Generate(REQUEST))
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
+    assert "ValueError" in caplog.text
+    assert "canary" not in caplog.text + str(failed.value.details())
+
+
+async def test_predict_and_queue_answer_without_queueing() -> None:
+    pipeline = answered()
+    async with door(pipeline) as opened:
+        prediction = await opened.stub.Predict(pb.PredictRequest(request=REQUEST))
+        queue = await opened.stub.GetQueue(pb.GetQueueRequest())
+    assert (prediction.output_tokens, prediction.p90_tokens) == (len("once"), 99.0)
+    assert (queue.policy, queue.order, queue.queued_requests) == ("SSJF", "FCFS", 3)
+    assert queue.backlog.ToMilliseconds() == 1500
+    assert not pipeline.calls
+
+
+async def test_watching_the_queue_goes_on_until_the_client_stops() -> None:
+    interval = Duration(nanos=100_000_000)
+    async with door(answered()) as opened:
+        call = opened.stub.WatchQueue(pb.WatchQueueRequest(interval=interval))
+        states = [await asyncio.wait_for(call.read(), 5) for _ in range(3)]
+        call.cancel()
+    assert [state.limit_slots for state in states] == [4, 4, 4]
+
+
+async def test_watching_too_often_is_refused() -> None:
+    async with door(answered()) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await opened.stub.WatchQueue(pb.WatchQueueRequest(interval=Duration(nanos=1))).read()
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["", GRPC_SERVICE])
+async def test_health_follows_readiness(name: str) -> None:
+    readiness = SwitchedReadiness()
+    async with door(answered(), readiness) as opened:
+        health: Any = HealthStub(opened.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=name))
+        assert (await asyncio.wait_for(watch.read(), 5)).status == 1  # SERVING
+        readiness.become(ready=False)
+        assert (await asyncio.wait_for(watch.read(), 5)).status == 2  # NOT_SERVING
+        watch.cancel()
+
+
+async def test_reflection_describes_the_service() -> None:
+    async with door(answered()) as opened:
+
+        def services() -> list[str]:
+            with grpc.insecure_channel(f"127.0.0.1:{opened.port}") as plain:
+                return list(ProtoReflectionDescriptorDatabase(plain).get_services())
+
+        assert GRPC_SERVICE in await asyncio.to_thread(services)
+
+
+async def test_a_taken_port_is_named() -> None:
+    async with door(answered()) as opened:
+        requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=[])
+        service = InferenceService(answered(), requests, model="tiny", tenant_header="t")
+        second = GrpcDoor(service, SwitchedReadiness(), host="127.0.0.1", port=opened.port)
+        with pytest.raises(OSError, match=f"cannot listen for gRPC on 127.0.0.1:{opened.port}"):
+            await second.start()
