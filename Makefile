@@ -34,8 +34,8 @@ lint: sync  ## Format check, lint, import contracts, spelling, YAML
 type: sync  ## Strict type check of source and tests
 	@$(RUN) pyright
 
-generate: sync  ## Regenerate what is derived: wire code, the chart's CRD, docs/cli.md
-	@$(RUN) python sidecar/llmservice_sidecar/wire/generate.py && $(RUN) python charts/generate.py && $(RUN) typer llmservice_local.cli utils docs --name llmservice --output docs/cli.md >/dev/null
+generate: sync  ## Regenerate what is derived: wire code, the chart's CRD, docs/cli-reference.md
+	@$(RUN) python sidecar/llmservice_sidecar/wire/generate.py && $(RUN) python charts/generate.py && $(RUN) typer llmservice_local.cli utils docs --name llmservice --output docs/cli-reference.md >/dev/null
 
 check-generated: generate
 	@git diff --exit-code --stat -- sidecar/llmservice_sidecar/wire charts docs || { echo "generated files differ from their sources: commit the result of 'make generate'"; exit 1; }
