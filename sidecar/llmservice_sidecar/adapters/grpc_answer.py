@@ -18,6 +18,7 @@ from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 
 _EVENT_END: Final = b"\n\n"
 _DATA: Final = b"data: "
 _DONE: Final = b"[DONE]"
+_FAILED: Final = "the engine failed while it generated; its own log has the cause"
 
 
 class _DeltaBody(msgspec.Struct):
@@ -46,7 +47,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    message: str = "the engine gave no message"
+    """Its message is not read: it may quote the prompt, and errors reach traces."""
 
 
 class _Event(msgspec.Struct):
@@ -83,7 +84,7 @@ class AnswerReader:
 
     def _deltas(self, event: _Event) -> Iterator[pb.Delta]:
         if event.error is not None:
-            raise EngineError(Reason.ENGINE_ERROR, f"the engine failed: {event.error.message}")
+            raise EngineError(Reason.ENGINE_ERROR, _FAILED)
         self.model = event.model or self.model
         if event.usage is not None:
             self.usage = _usage(event.usage)

@@ -75,7 +75,7 @@ def test_chat_deltas_carry_content_reasoning_and_tool_calls() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'data: {"error": {"message": "KV is gone"}}\n\n', "the engine failed: KV is gone"),
+        (b'data: {"error": {"message": "KV is gone"}}\n\n', "the engine failed while it generated"),
         (b"data: <html>\n\n", "an event that is no completion"),
     ],
 )
