@@ -1,0 +1,48 @@
+"""What an HTTP client says beside the body: its request id, deadline, tenant and trace context."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from llmservice_sidecar.adapters.openai_request import CallContext
+from llmservice_sidecar.core.errors import InvalidRequest
+from llmservice_sidecar.core.request import RequestId
+
+REQUEST_ID: Final = "X-Request-Id"
+TIMEOUT_MS: Final = "x-request-timeout-ms"
+QUEUE_MS: Final = "x-llmservice-queue-ms"
+MAX_TIMEOUT_MS: Final = 24 * 3600 * 1000
+_MAX_TENANT: Final = 128
+# Ids go into logs, traces and the engine's own ids: nothing that could be taken for something else.
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+
+
+def request_id(headers: Mapping[str, str]) -> RequestId:
+    """The client's id if it is a fit one, else a new one."""
+    given = headers.get(REQUEST_ID, "")
+    return RequestId(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+
+
+def call_context(
+    headers: Mapping[str, str], *, request_id: RequestId, tenant_header: str
+) -> CallContext:
+    """What the headers say of a call. Raises InvalidRequest naming the header."""
+    tenant = headers.get(tenant_header)
+    return CallContext(
+        request_id=request_id,
+        timeout_s=_timeout_s(headers.get(TIMEOUT_MS)),
+        tenant=None if tenant is None else tenant[:_MAX_TENANT],
+    )
+
+
+def _timeout_s(given: str | None) -> float | None:
+    if given is None:
+        return None
+    if not given.isascii() or not given.isdigit() or not 0 < int(given[:12]) <= MAX_TIMEOUT_MS:
+        raise InvalidRequest(
+            f"{TIMEOUT_MS} must be whole milliseconds from 1 to {MAX_TIMEOUT_MS}", param=TIMEOUT_MS
+        )
+    return int(given) / 1000

@@ -1,0 +1,130 @@
+"""What a predictor may see of a prompt: bounded text, sizes, turns. Also refuses foreign media."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from llmservice_sidecar.core.errors import InvalidRequest
+
+KEEP_BYTES: Final = 16 * 1024  # of the head, and as many of the tail
+_BYTES_PER_TOKEN: Final = 4
+_TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text", "refusal", "summary_text"})
+# Parts that carry media: where the bytes are a URL, only an inline one. The engine would fetch
+# anything else from inside the cluster.
+_MEDIA_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "image_url": ("image_url", "url"),
+    "input_image": ("image_url",),
+    "input_audio": (),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt as a predictor may see it. `tokens` is exact for token ids, else an estimate."""
+
+    text: str
+    tokens: int
+    count: int = 1  # prompts in the request
+    turns: int = 1
+
+
+def plain_prompt(prompt: object) -> Prompt:
+    """The prompt of a completion: text, token ids, or a list of either."""
+    if isinstance(prompt, str):
+        return Prompt(text=bounded(prompt), tokens=_estimate(prompt))
+    items = cast("list[Any]", prompt)
+    if not items:
+        raise InvalidRequest("'prompt' must not be empty", param="prompt")
+    if isinstance(items[0], int):
+        return Prompt(text="", tokens=len(items))
+    if isinstance(items[0], str):
+        texts = cast("list[str]", items)
+        longest = max(texts, key=len)
+        return Prompt(text=bounded("\n".join(texts)), tokens=_estimate(longest), count=len(texts))
+    lists = cast("list[list[int]]", items)
+    return Prompt(text="", tokens=max(map(len, lists)), count=len(lists))
+
+
+def chat_prompt(messages: object, *, param: str, before: object = None) -> Prompt:
+    """The prompt of a chat: its turns joined. `param` is the field's name, for errors."""
+    if isinstance(messages, str):
+        texts = [messages]
+        turns = 1
+    else:
+        items = cast("list[Any]", messages)
+        if not items:
+            raise InvalidRequest(f"'{param}' must not be empty", param=param)
+        texts = [text for i, item in enumerate(items) for text in _texts(item, f"{param}[{i}]")]
+        turns = len(items)
+    if isinstance(before, str):
+        texts.insert(0, before)
+    joined = "\n".join(texts)
+    return Prompt(text=bounded(joined), tokens=_estimate(joined), turns=turns)
+
+
+def bounded(text: str) -> str:
+    """Head and tail of a text that is too long to look at."""
+    if len(text) <= 2 * KEEP_BYTES:
+        return text
+    return text[:KEEP_BYTES] + text[-KEEP_BYTES:]
+
+
+def _texts(message: object, path: str) -> Iterator[str]:
+    if not isinstance(message, dict):
+        raise InvalidRequest(f"'{path}' must be an object", param=path, code="invalid_type")
+    content = cast("dict[str, Any]", message).get("content")
+    if content is None:
+        return
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        yield from _part_texts(cast("list[Any]", content), f"{path}.content")
+    else:
+        raise InvalidRequest(
+            f"'{path}.content' must be a string or an array",
+            param=f"{path}.content",
+            code="invalid_type",
+        )
+
+
+def _part_texts(parts: Iterable[object], path: str) -> Iterator[str]:
+    for i, part in enumerate(parts):
+        where = f"{path}[{i}]"
+        if isinstance(part, str):
+            yield part
+            continue
+        if not isinstance(part, dict):
+            raise InvalidRequest(f"'{where}' must be an object", param=where, code="invalid_type")
+        fields = cast("dict[str, Any]", part)
+        kind = fields.get("type", "text")
+        if kind in _TEXT_PARTS:
+            text = fields.get("text", fields.get("refusal", ""))
+            if not isinstance(text, str):
+                name = f"{where}.text"
+                raise InvalidRequest(f"'{name}' must be a string", param=name, code="invalid_type")
+            yield text
+        elif kind in _MEDIA_PARTS:
+            _check_inline(fields, _MEDIA_PARTS[kind], where)
+        else:
+            raise InvalidRequest(
+                f"content of type {kind!r} is not supported",
+                param=f"{where}.type",
+                code="unsupported_parameter",
+            )
+
+
+def _check_inline(part: Mapping[str, Any], path: tuple[str, ...], where: str) -> None:
+    value: Any = part
+    for name in path:
+        value = cast("Mapping[str, Any]", value).get(name) if isinstance(value, dict) else None
+    if path and not (isinstance(value, str) and value.startswith("data:")):
+        name = ".".join((where, *path))
+        raise InvalidRequest(f"'{name}' must be a data: URL", param=name)
+
+
+def _estimate(text: str) -> int:
+    # UTF-8 length without making the bytes of a long prompt: most text is ASCII.
+    size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+    return max(1, size // _BYTES_PER_TOKEN)
