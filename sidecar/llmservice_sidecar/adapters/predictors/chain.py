@@ -135,9 +135,11 @@ class ChainedPredictor:
 
     async def settled(self) -> None:
         """Wait until all outcomes so far are learned."""
-        while self._waiting or self._unlearned or self._turn_planned:
+        while True:
             self._plan_turn()
-            await self.run_in_thread(lambda: None)
+            await self.run_in_thread(lambda: None)  # behind every turn planned so far
+            if not (self._waiting or self._unlearned or self._turn_planned):
+                return
 
     async def aclose(self) -> None:
         """Stop the thread; predictions from now on are fallbacks. Safe to call twice."""

@@ -25,6 +25,8 @@ DRIFT_EVERY: Final = 64
 NOISE_START: Final = 0.5  # variance of log tokens around the prediction
 NOISE_BOUNDS: Final = (0.05, 4.0)
 NOISE_DECAY: Final = 1.0 / 256.0
+SURPRISE_DECAY: Final = 1.0 / 32.0
+SURPRISE_BOUND: Final = 3.0  # times the expected squared error, over about 32 samples: a new world
 OUTLIER: Final = 3.0  # standard deviations: one absurd answer moves the weights no further
 
 
@@ -40,6 +42,11 @@ class RecursiveRegression:
     """Predicts a target from features and learns from each outcome. Not thread-safe."""
 
     def __init__(self) -> None:
+        self.samples = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Every weight as before any evidence."""
         self.dense = np.zeros(DENSE)
         self.dense[0] = TYPICAL_LOG_TOKENS
         self.covariance = np.eye(DENSE) * DENSE_PRIOR
@@ -47,7 +54,7 @@ class RecursiveRegression:
         self.hashed = np.zeros(HASHED)
         self.variance = np.full(HASHED, HASHED_PRIOR)
         self.noise = NOISE_START
-        self.samples = 0
+        self.surprise = 1.0  # squared error over what was expected, recent mean
 
     def estimate(self, features: Features) -> Estimate:
         """The target's distribution for one prompt."""
@@ -70,6 +77,7 @@ class RecursiveRegression:
         self.covariance -= np.outer(dense_gain, dense_gain) / total
         self.variance[bins] -= hashed_gain**2 / total
         self._update_noise(error * error * self.noise / total)
+        self._watch(error * error / total)
         self.samples += 1
         if self.samples % DRIFT_EVERY == 0:
             self._drift()
@@ -79,6 +87,12 @@ class RecursiveRegression:
         lowest, highest = NOISE_BOUNDS
         self.noise += NOISE_DECAY * (min(square, highest) - self.noise)
         self.noise = max(lowest, self.noise)
+
+    def _watch(self, square: float) -> None:
+        """Start anew in a new world: old weights would be in the way longer than none at all."""
+        self.surprise += SURPRISE_DECAY * (min(square, OUTLIER**2) - self.surprise)
+        if self.surprise > SURPRISE_BOUND:
+            self._forget()
 
     def _drift(self) -> None:
         diagonal = np.einsum("ii->i", self.covariance)  # a view: the covariance itself changes

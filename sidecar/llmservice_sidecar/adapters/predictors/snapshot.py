@@ -28,8 +28,9 @@ class SnapshotError(ValueError):
 def save(predictor: OnlinePredictor) -> bytes:
     """The whole state; `load` gives a predictor that predicts and learns exactly the same."""
     regression, calibration = predictor.regression, predictor.calibration
+    numbers = (FORMAT, FEATURE_SET, regression.samples, regression.noise, regression.surprise)
     arrays: dict[str, npt.NDArray[np.float64]] = {
-        "header": np.array([FORMAT, FEATURE_SET, regression.samples, regression.noise]),
+        "header": np.array(numbers),
         **{name: getattr(regression, name) for name in _REGRESSION},
         **{name: getattr(calibration, name) for name in _CALIBRATION},
     }
@@ -60,8 +61,8 @@ def load(payload: bytes) -> OnlinePredictor:
 
 
 def _restore_header(regression: RecursiveRegression, header: npt.NDArray[np.float64]) -> None:
-    if header.shape != (4,) or not np.isfinite(header).all():
-        raise SnapshotError(f"header of shape {header.shape}, expected four finite numbers")
+    if header.shape != (5,) or not np.isfinite(header).all():
+        raise SnapshotError(f"header of shape {header.shape}, expected five finite numbers")
     if (header[0], header[1]) != (FORMAT, FEATURE_SET):
         raise SnapshotError(
             f"format {header[0]:g}, feature set {header[1]:g}; "
@@ -69,6 +70,7 @@ def _restore_header(regression: RecursiveRegression, header: npt.NDArray[np.floa
         )
     regression.samples = int(header[2])
     regression.noise = float(header[3])
+    regression.surprise = float(header[4])
 
 
 def _restore(

@@ -1,0 +1,77 @@
+"""Features: bounded, finite, the same everywhere, for any text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llmservice_sidecar.adapters.predictors.features import DENSE, HASHED, Features, extract
+from llmservice_sidecar.runtime.ports import PredictionQuery
+
+
+def query(text: str, *, model: str = "tiny", turns: int = 1) -> PredictionQuery:
+    return PredictionQuery(
+        text=text, prompt_tokens=len(text) // 4, endpoint="chat", model=model, turns=turns
+    )
+
+
+def difference(first: Features, second: Features) -> float:
+    return float(np.abs(first.dense - second.dense).sum())
+
+
+@given(st.text(st.characters(), max_size=400))  # lone surrogates and control characters too
+def test_any_text_gives_finite_features_within_bounds(text: str) -> None:
+    found = extract(query(text))
+    assert found.dense.shape == (DENSE,)
+    assert np.isfinite(found.dense).all()
+    assert np.isfinite(found.values).all()
+    assert len(found.bins) == len(found.values) == len(set(found.bins.tolist()))
+    assert found.bins.min() >= 0
+    assert found.bins.max() < HASHED
+
+
+def test_a_huge_prompt_costs_no_more_bins_than_a_long_one() -> None:
+    long = extract(query("many different words number " * 300))
+    huge = extract(query("many different words number " * 40_000))
+    assert len(huge.bins) <= len(long.bins) + 10
+
+
+@pytest.mark.parametrize(
+    ("plain", "marked"),
+    [
+        ("Tell me about whales", "Tell me about whales in 500 words"),
+        ("Tell me about whales", "Tell me briefly about whales"),
+        ("Sort this", "Sort this\n```\ndef f(): pass\n```"),
+        ("Which of these is prime", "Which of these is prime\nA. 4\nB. 5\nC. 6"),
+    ],
+    ids=["asked size", "short hint", "code", "choices"],
+)
+def test_hints_about_the_answer_change_the_dense_features(plain: str, marked: str) -> None:
+    assert difference(extract(query(plain)), extract(query(marked))) > 0.5
+
+
+def test_models_and_turns_are_told_apart() -> None:
+    base = extract(query("hello"))
+    assert set(base.bins.tolist()) != set(extract(query("hello", model="lora")).bins.tolist())
+    assert difference(base, extract(query("hello", turns=5))) > 0.1
+
+
+def test_another_process_computes_the_same_bins() -> None:
+    program = (
+        "from llmservice_sidecar.adapters.predictors.features import extract\n"
+        "from llmservice_sidecar.runtime.ports import PredictionQuery\n"
+        "q = PredictionQuery(text='Why is the sky blue?', prompt_tokens=5, endpoint='chat',"
+        " model='tiny')\n"
+        "print(extract(q).bins.tolist())"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    same = PredictionQuery(
+        text="Why is the sky blue?", prompt_tokens=5, endpoint="chat", model="tiny"
+    )
+    assert printed.strip() == str(extract(same).bins.tolist())
