@@ -129,7 +129,7 @@ def _last_words(ended: Manifest, container: str, pod: str) -> str:
 def _starting(statuses: list[Manifest], pod: str, spec: Spec) -> Finding | None:
     by_name = {status["name"]: status for status in statuses}
     engine = by_name.get(names.CONTAINER_ENGINE, {})
-    if section(engine, "state", "running"):
+    if "running" in section(engine, "state"):
         limit = spec.engine.startup_timeout_seconds
         text = f"pod {pod}: vLLM is loading the model; allowed are {limit} s"
         return Finding("EngineLoading", f"{text} (spec.engine.startupTimeoutSeconds)")

@@ -36,7 +36,7 @@ def deployment(
     ready: int = 0,
     updated: int | None = None,
     conditions: Any = (),
-    **status: Any,
+    **figures: Any,
 ) -> Manifest:
     """A Deployment whose controller has seen the latest template."""
     status: Manifest = {

@@ -1,0 +1,348 @@
+"""Each way a service can be, and the words `status` has for it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fakes.manifests import NOW, deployment, pod, service, waiting
+from llmservice_api.status_report import (
+    EngineReport,
+    PredictorReport,
+    QueueReport,
+    StatusReport,
+)
+from llmservice_operator.conditions import Condition, Finding, parse_conditions
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.observed import Observed, Polled
+from llmservice_operator.status import Status, refused_status, status, worth_writing
+
+ALL = {
+    "Ready", "SpecAccepted", "ModelReady", "WorkloadsReady", "PredictorReady",
+    "PredictorCalibrated", "ScalingReady", "Reconciling", "Stalled",
+}  # fmt: skip
+RUNNING: Manifest = {"state": {"running": {}}, "started": False, "ready": False, "restartCount": 0}
+NO_GPU = {"status": "False", "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."}
+
+
+def judged(observed: Observed, **spec: Any) -> Status:
+    return status(service(**spec), observed, before=(), now=NOW)
+
+
+def of(made: Status, kind: str) -> Condition:
+    return next(condition for condition in made.conditions if condition.type == kind)
+
+
+def told(made: Status, kind: str) -> str:
+    condition = of(made, kind)
+    return f"{condition.status}/{condition.reason}"
+
+
+def crashed(**ended: Any) -> Manifest:
+    terminated = {"exitCode": 1, "reason": "Error"} | ended
+    return waiting("CrashLoopBackOff") | {
+        "lastState": {"terminated": terminated}, "restartCount": 3, "ready": False,
+    }  # fmt: skip
+
+
+POD_TROUBLE = [
+    pytest.param(pod(engine=waiting("ImagePullBackOff")), "ImagePullFailed", True, id="pull"),
+    pytest.param(pod(sidecar=waiting("ErrImagePull")), "ImagePullFailed", True, id="sidecar pull"),
+    pytest.param(
+        pod(engine=waiting("CreateContainerConfigError", 'secret "x" not found')),
+        "ContainerConfigError",
+        True,
+        id="a missing secret",
+    ),
+    pytest.param(pod(engine=crashed()), "EngineCrashLooping", True, id="engine crash loop"),
+    pytest.param(pod(sidecar=crashed()), "SidecarCrashLooping", True, id="sidecar crash loop"),
+    pytest.param(
+        pod(engine=crashed(reason="OOMKilled")), "EngineOutOfMemory", True, id="out of memory"
+    ),
+    pytest.param(
+        pod(engine=RUNNING | {"restartCount": 2, "lastState": {"terminated": {"exitCode": 1}}}),
+        "EngineCrashLooping",
+        True,
+        id="running again between two crashes",
+    ),
+    pytest.param(pod(scheduled=NO_GPU), "InsufficientGPUs", False, id="no GPU"),
+    pytest.param(
+        pod(scheduled={"status": "False", "message": "0/1 nodes: Insufficient cpu"}),
+        "Unschedulable",
+        False,
+        id="no node fits",
+    ),
+    pytest.param(
+        pod(scheduled={"status": "False", "message": 'persistentvolumeclaim "m" not found'}),
+        "PersistentVolumeClaimNotFound",
+        True,
+        id="the overlay's claim is missing",
+    ),
+    pytest.param(pod(engine=RUNNING), "EngineLoading", False, id="the engine loads"),
+    pytest.param(
+        pod(engine=RUNNING | {"restartCount": 1, "lastState": {"terminated": {"exitCode": 1}}}),
+        "EngineLoading",
+        False,
+        id="one restart is an accident",
+    ),
+    pytest.param(
+        pod(engine=waiting("PodInitializing")), "ContainersStarting", False, id="containers start"
+    ),
+    pytest.param(pod(), "PodPending", False, id="not scheduled yet"),
+]
+
+
+@pytest.mark.parametrize(("trouble", "reason", "stalls"), POD_TROUBLE)
+def test_each_trouble_of_a_pod_has_its_own_reason(
+    trouble: Manifest, reason: str, *, stalls: bool
+) -> None:
+    made = judged(Observed(deployment=deployment(), pods=(trouble,)))
+    assert told(made, "WorkloadsReady") == told(made, "Ready") == f"False/{reason}"
+    assert of(made, "Stalled").status == ("True" if stalls else "False")
+    assert of(made, "Reconciling").status == ("False" if stalls else "True")
+    assert "svc-1" in of(made, "Ready").message
+
+
+def test_reasons_of_pod_troubles_are_distinct() -> None:
+    assert len({str(case.values[1]) for case in POD_TROUBLE}) >= 10
+
+
+def test_a_crash_shows_the_last_words_and_the_command_to_see_more() -> None:
+    loop = crashed(exitCode=137, message="loading\nValueError: no such model\n")
+    message = of(
+        judged(Observed(deployment=deployment(), pods=(pod(engine=loop),))), "Ready"
+    ).message
+    assert "exit code 137: ValueError: no such model" in message
+    assert "kubectl logs svc-1 -c main --previous" in message
+
+
+def test_enough_ready_replicas_make_a_ready_service() -> None:
+    made = judged(Observed(deployment=deployment(ready=1), pods=(pod(ready=True),)))
+    assert told(made, "Ready") == "True/Ready"
+    assert told(made, "WorkloadsReady") == "True/AllReplicasReady"
+    assert told(made, "Reconciling") == "False/Settled"
+    assert told(made, "Stalled") == "False/NotStalled"
+    assert made.settled
+    assert made.fields["readyReplicas"] == 1
+    assert made.fields["model"] == {"phase": "Ready"}
+
+
+def test_a_rollout_that_waits_for_a_gpu_names_the_field_and_stays_ready() -> None:
+    live = deployment(ready=1, updated=1, replicas=2)
+    made = judged(Observed(deployment=live, pods=(pod(ready=True), pod("svc-2", scheduled=NO_GPU))))
+    assert told(made, "Ready") == "True/Ready"
+    assert told(made, "Stalled") == "True/InsufficientGPUsForSurge"
+    assert "spec.rolloutStrategy" in of(made, "Stalled").message
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('pods "x" is forbidden: exceeded quota: gpus', "QuotaExceeded"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted"', "PodsForbidden"),
+    ],
+)
+def test_refused_pods_are_told_from_each_other(message: str, reason: str) -> None:
+    refused = {"type": "ReplicaFailure", "status": "True", "message": message}
+    made = judged(Observed(deployment=deployment(conditions=[refused])))
+    assert told(made, "Ready") == f"False/{reason}"
+    assert of(made, "Stalled").status == "True"
+
+
+def test_a_rollout_past_its_deadline_is_stalled() -> None:
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    live = deployment(conditions=[late])
+    made = judged(Observed(deployment=live, pods=(pod(engine=RUNNING),)))
+    assert told(made, "Stalled") == "True/ProgressDeadlineExceeded"
+
+
+def test_a_service_that_is_being_made_says_so() -> None:
+    made = judged(Observed())
+    assert told(made, "WorkloadsReady") == "False/WorkloadMissing"
+    assert told(made, "Reconciling") == "True/WorkloadMissing"
+
+
+def test_suspend_is_not_ready_and_nothing_is_wrong() -> None:
+    made = judged(Observed(deployment=deployment(wanted=0)), suspend=True)
+    assert told(made, "Ready") == "False/Suspended"
+    assert told(made, "Stalled") == "False/NotStalled"
+    assert told(made, "Reconciling") == "False/Settled"
+
+
+def test_zero_by_scaling_is_ready_and_zero_by_hand_is_not() -> None:
+    zero = Observed(deployment=deployment(wanted=0))
+    assert told(judged(zero, scaling={"maxReplicas": 2}), "Ready") == "True/ScaledToZero"
+    assert told(judged(zero, replicas=0), "Ready") == "False/NoReplicas"
+
+
+@pytest.mark.parametrize(
+    ("uri", "claim", "verdict"),
+    [
+        ("hf://org/name", None, "False/UnsupportedScheme"),
+        ("file:///models/m", None, "True/InContainer"),
+        ("pvc://store/m", None, "False/PersistentVolumeClaimNotFound"),
+        ("pvc://store/m", {"status": {"phase": "Lost"}}, "False/PersistentVolumeClaimLost"),
+        ("pvc://store/m", {"status": {"phase": "Pending"}}, "True/ClaimFound"),
+    ],
+)
+def test_the_models_source_is_judged(uri: str, claim: Manifest | None, verdict: str) -> None:
+    made = judged(Observed(claim=claim), model={"uri": uri})
+    assert told(made, "ModelReady") == verdict
+    if verdict.startswith("False"):
+        assert told(made, "Ready") == verdict
+        assert of(made, "Stalled").status == "True"
+
+
+def test_several_nodes_are_refused_honestly() -> None:
+    made = judged(Observed(), parallelism={"nodes": 2})
+    assert told(made, "WorkloadsReady") == "False/MultiNodeNotImplemented"
+    assert told(made, "SpecAccepted") == "True/PartiallyImplemented"
+    assert "spec.parallelism.nodes" in of(made, "SpecAccepted").message
+
+
+def test_scaling_is_accepted_and_said_not_to_work() -> None:
+    made = judged(Observed(deployment=deployment(ready=1)), scaling={"maxReplicas": 2})
+    assert told(made, "ScalingReady") == "False/NotImplemented"
+    assert told(made, "SpecAccepted") == "True/PartiallyImplemented"
+    assert told(judged(Observed()), "ScalingReady") == "True/NotConfigured"
+
+
+def test_a_refused_object_is_the_reason() -> None:
+    made = judged(Observed(problem=Finding("NameConflict", "Service svc exists")))
+    assert told(made, "Ready") == told(made, "Stalled").replace("True", "False")
+    assert of(made, "Ready").reason == "NameConflict"
+
+
+def test_a_spec_that_cannot_be_read_judges_nothing_else() -> None:
+    made = refused_status(
+        Finding("InvalidSpec", "spec.engine: bad"), generation=4, before=(), now=NOW
+    )
+    assert {condition.type for condition in made.conditions} == ALL
+    assert told(made, "Ready") == told(made, "SpecAccepted") == "False/InvalidSpec"
+    assert told(made, "WorkloadsReady") == "Unknown/SpecNotAccepted"
+
+
+def report(state: str = "Ready", *, calibrated: bool | None = True, tau: float = 0.5) -> Polled:
+    queue = QueueReport(
+        policy="SSJF", order="SSJF", queued_requests=0, queued_tokens=0.0, in_flight_slots=0,
+        limit_slots=4, backlog_s=0.0, gamma_per_s=0.0,
+    )  # fmt: skip
+    predictor = PredictorReport(
+        mode="Enforce", kind="Default", state=state, calibrated=calibrated, tau=tau, samples=300
+    )
+    return Polled(
+        report=StatusReport(
+            generation_applied=3, static_hash="", ready=True, draining=False,
+            engine=EngineReport(healthy=True), queue=queue, predictor=predictor,
+        )
+    )  # fmt: skip
+
+
+def replicas(*answers: Polled | None) -> Observed:
+    pods = tuple(pod(f"svc-{index}", ready=True) for index in range(len(answers)))
+    polled = {
+        live["metadata"]["uid"]: answer
+        for live, answer in zip(pods, answers, strict=True)
+        if answer is not None
+    }
+    live = deployment(wanted=len(answers), ready=len(answers))
+    return Observed(deployment=live, pods=pods, polled=polled)
+
+
+@pytest.mark.parametrize(
+    ("observed", "ready", "calibrated"),
+    [
+        pytest.param(
+            replicas(report()), "True/PredictorLoaded", "True/Calibrated", id="all is well"
+        ),
+        pytest.param(
+            replicas(report(), report(calibrated=False)),
+            "True/PredictorLoaded",
+            "False/RankCorrelationTooLow",
+            id="the worst replica decides",
+        ),
+        pytest.param(
+            replicas(report(), report("Failed")),
+            "False/PredictorFailed",
+            "True/Calibrated",
+            id="one predictor has failed",
+        ),
+        pytest.param(
+            replicas(report("Loading", calibrated=None)),
+            "False/PredictorLoading",
+            "Unknown/TooFewSamples",
+            id="it loads",
+        ),
+        pytest.param(
+            replicas(report(calibrated=None), report()),
+            "True/PredictorLoaded",
+            "Unknown/TooFewSamples",
+            id="one replica is young",
+        ),
+        pytest.param(
+            replicas(Polled(error="refused")),
+            "Unknown/StatusUnavailable",
+            "Unknown/StatusUnavailable",
+            id="no answer",
+        ),
+        pytest.param(
+            replicas(None), "Unknown/NotAskedYet", "Unknown/NotAskedYet", id="not asked yet"
+        ),
+        pytest.param(
+            replicas(), "Unknown/NoReplicaReady", "Unknown/NoReplicaReady", id="nobody to ask"
+        ),
+    ],
+)
+def test_the_predictor_is_judged_by_the_worst_replica(
+    observed: Observed, ready: str, calibrated: str
+) -> None:
+    made = judged(observed, replicas=len(observed.pods))
+    assert told(made, "PredictorReady") == ready
+    assert told(made, "PredictorCalibrated") == calibrated
+
+
+def test_a_bad_predictor_never_gates_ready() -> None:
+    made = judged(replicas(report("Failed", calibrated=False)))
+    assert told(made, "Ready") == "True/Ready"
+    assert made.settled
+
+
+def test_a_disabled_predictor_is_fine_and_not_calibrated() -> None:
+    made = judged(replicas(report("Disabled")), predictor={"mode": "Disabled"})
+    assert told(made, "PredictorReady") == "True/Disabled"
+    assert told(made, "PredictorCalibrated") == "Unknown/Disabled"
+
+
+def test_a_small_move_of_a_figure_is_not_worth_a_write() -> None:
+    written = judged(replicas(report(tau=0.500))).manifest()
+    assert not worth_writing(written, judged(replicas(report(tau=0.510))).manifest())
+    assert worth_writing(written, judged(replicas(report(tau=0.560))).manifest())
+    assert worth_writing(written, judged(replicas(report("Failed"))).manifest())
+    assert worth_writing(written, judged(replicas(None)).manifest())
+    assert not worth_writing(written, written)
+
+
+def test_a_condition_is_worth_a_write() -> None:
+    before = judged(Observed(deployment=deployment())).manifest()
+    assert worth_writing(before, judged(Observed(deployment=deployment(ready=1))).manifest())
+
+
+def test_all_conditions_are_there_whatever_happens() -> None:
+    for observed in (Observed(), replicas(report()), Observed(problem=Finding("ApplyRefused", ""))):
+        assert {condition.type for condition in judged(observed).conditions} == ALL
+
+
+def test_the_address_and_selector_are_told() -> None:
+    fields = judged(Observed()).fields
+    assert fields["url"] == "http://svc.ns.svc:8000"
+    assert fields["selector"] == "llmservice.dev/name=svc"
+    assert fields["addresses"][1] == {"name": "grpc", "url": "svc.ns.svc:50051"}
+
+
+def test_judging_again_later_changes_nothing() -> None:
+    observed = Observed(deployment=deployment(), pods=(pod(engine=RUNNING),))
+    first = judged(observed)
+    before = parse_conditions(first.manifest()["conditions"])
+    again = status(service(), observed, before=before, now=NOW + timedelta(hours=1))
+    assert again == first
