@@ -93,7 +93,8 @@ def boost_s(cost_s: float, *, gamma_per_s: float) -> float:
 
     Finite and not negative for all costs >= 0 and all gamma in [1e-290, inf].
     """
-    scaled = max(gamma_per_s * cost_s, sys.float_info.min)
+    # In this order, so that inf x 0 = NaN counts as the smallest, too.
+    scaled = max(sys.float_info.min, gamma_per_s * cost_s)
     if scaled > 1.0:
         return -math.log1p(-math.exp(-scaled)) / gamma_per_s
     return -math.log(-math.expm1(-scaled)) / gamma_per_s

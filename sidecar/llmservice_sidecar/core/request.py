@@ -14,7 +14,7 @@ UNPREDICTED_TOKENS: Final = 512.0  # stands in for NaN where not even max_tokens
 
 # What one prompt token costs, in decode tokens. A prefill token delays every running sequence:
 # with published 7B/H100 costs (19.5 us a prefill token, step 7.05 ms + 25.4 us a sequence) that is
-# 0.02 of a decode token's slot time at 8 slots, 0.08 at 32, 0.24 at 128; a tiny CPU model: 0.05 at 8
+# 0.02 of a decode token's slot time at 8 slots, 0.08 at 32, 0.24 at 128; a tiny CPU model 0.05 at 8
 PREFILL_WEIGHT: Final = 0.05
 
 

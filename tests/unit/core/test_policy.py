@@ -1,0 +1,96 @@
+"""Keys: the boost's limits, the branches of SSJF, the registry."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from llmservice_sidecar.core.policy import (
+    POLICIES,
+    Fcfs,
+    QueueView,
+    Ssjf,
+    boost_s,
+    make_policy,
+)
+from llmservice_sidecar.core.request import Prediction, Request, RequestId
+
+
+def request(*, arrived_at: float = 0.0, tokens: float = 100.0) -> Request:
+    prediction = Prediction(tokens, tokens, "test")
+    return Request(id=RequestId("r"), arrived_at=arrived_at, prompt_tokens=0, prediction=prediction)
+
+
+def view(*, gamma_per_s: float = 1.0, s_per_token: float | None = 0.01) -> QueueView:
+    return QueueView(
+        now=5.0, depth=3, in_flight=2, gamma_per_s=gamma_per_s, s_per_token=s_per_token
+    )
+
+
+@pytest.mark.parametrize("cost_s", [0.001, 0.5, 1.0, 3.0, 50.0])
+@pytest.mark.parametrize("gamma_per_s", [0.01, 1.0, 7.0])
+def test_boost_is_the_published_formula(cost_s: float, gamma_per_s: float) -> None:
+    expected = -math.log(1 - math.exp(-gamma_per_s * cost_s)) / gamma_per_s
+    assert boost_s(cost_s, gamma_per_s=gamma_per_s) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma_per_s", [1e-290, 1e-12, 1.0, 1e12, 1e300, math.inf])
+@pytest.mark.parametrize("cost_s", [0.0, 1e-300, 1e-9, 1.0, 1e9, 1e300, math.inf])
+def test_boost_is_finite_and_never_negative(cost_s: float, gamma_per_s: float) -> None:
+    boost = boost_s(cost_s, gamma_per_s=gamma_per_s)
+    assert math.isfinite(boost)
+    assert boost >= 0
+
+
+def test_a_small_gamma_orders_by_cost_alone() -> None:
+    policy, low = Ssjf(tail_weight=1e-9), view(gamma_per_s=1e-9)
+    early_long = policy.key(request(arrived_at=0.0, tokens=101.0), low)
+    late_short = policy.key(request(arrived_at=1e6, tokens=100.0), low)
+    assert late_short < early_long
+
+
+def test_a_large_gamma_orders_by_arrival_alone() -> None:
+    policy, high = Ssjf(tail_weight=1e9), view(gamma_per_s=1e9)
+    early_long = policy.key(request(arrived_at=0.0, tokens=1e6), high)
+    late_short = policy.key(request(arrived_at=0.001, tokens=1.0), high)
+    assert early_long < late_short
+
+
+def test_tail_weight_zero_keys_by_cost_in_seconds() -> None:
+    assert Ssjf(tail_weight=0).key(request(arrived_at=9.0), view()) == (pytest.approx(1.0),)
+
+
+def test_tail_weight_zero_needs_no_observed_rate() -> None:
+    assert Ssjf(tail_weight=0).key(request(), view(s_per_token=None)) == (100.0,)
+
+
+def test_before_costs_are_known_ssjf_is_arrival_order() -> None:
+    assert Ssjf().key(request(arrived_at=4.0), view(s_per_token=None)) == (4.0,)
+
+
+def test_short_request_steps_ahead_of_a_long_one() -> None:
+    short = Ssjf().key(request(arrived_at=1.0, tokens=10.0), view())
+    assert short < Ssjf().key(request(arrived_at=0.0, tokens=1000.0), view())
+    assert short == (pytest.approx(1.0 + math.log(1 - math.exp(-0.1))),)
+
+
+def test_fcfs_keys_by_arrival() -> None:
+    assert Fcfs().key(request(arrived_at=3.0), view()) == (3.0,)
+
+
+@pytest.mark.parametrize("tail_weight", [-0.1, math.nan])
+def test_a_tail_weight_below_zero_is_refused(tail_weight: float) -> None:
+    with pytest.raises(ValueError, match="tail_weight"):
+        Ssjf(tail_weight=tail_weight)
+
+
+def test_registry_builds_what_it_names() -> None:
+    assert POLICIES
+    for name in POLICIES:
+        policy = make_policy(name, tail_weight=2.5)
+        assert (policy.name, policy.tail_weight) == (name, 2.5)
+
+
+def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'LIFO' is not known; known: FCFS, SSJF"):
+        make_policy("LIFO")
