@@ -11,6 +11,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
+from string import ascii_uppercase
 from typing import Final
 
 import numpy as np
@@ -20,8 +21,8 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 
 FEATURE_SET: Final = 1
 HASHED: Final = 8192  # bins of word n-grams
-HEAD_CHARS: Final = 6000
-TAIL_CHARS: Final = 2000
+COUNTED_CHARS: Final = (6000, 2000)  # head and tail in which characters are counted
+READ_CHARS: Final = (2400, 800)  # head and tail that are searched and cut into words
 HEAD_WORDS: Final = 224
 TAIL_WORDS: Final = 96
 
@@ -30,7 +31,8 @@ Indices = npt.NDArray[np.int64]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 _SENTENCE_END: Final = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01\uff1f]")
-_OPTION: Final = re.compile(r"(?:^|\n)\s*\(?[A-J][.)] ")
+_CJK: Final = re.compile("[\u3040-\ud7af]")
+_OPTION: Final = re.compile(r"(?:^|\n)\s*\(?[a-j][.)] ")
 _ASKED_SIZE: Final = re.compile(
     r"(\d{1,5})[ -]?(words?|sentences?|paragraphs?|pages?|lines?|points|items|steps|tokens)\b"
 )
@@ -50,30 +52,42 @@ _TOKENS_PER: Final = {
 _PATTERNS: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        r"\?\s*$",
+        r"\?\s*\Z",
         r"```|\bdef |[{};]\s*\n|#include|\bclass \w+[:({]",
         r"\\(?:frac|sum|int|begin|sqrt|left)|\$[^$\n]{1,80}\$",
         r"\boptions?:\s*\n",
-        r"^\s*(?:write|create|generate|compose|draft|design|develop|build|implement|make)\b",
-        r"^\s*(?:what|who|when|where|which)\b",
-        r"^\s*(?:how|why|explain|describe|discuss|analy[sz]e|compare)\b",
-        r"^\s*(?:is|are|was|were|do|does|did|can|could|should|will|has|have)\b",
-        r"\b(?:calculate|compute|determine|evaluate|solve|find the|how (?:much|many|far|long))\b",
-        r"\b(?:prove|derive|proof|theorem)\b",
-        r"\b(?:essay|article|story|report|blog|chapter|script|lyrics|poem|novel|speech)\b",
-        r"\b(?:detailed?|comprehensive|in[- ]depth|thorough|elaborate|step[- ]by[- ]step)\b",
-        r"\b(?:brief(?:ly)?|short|concise(?:ly)?|one (?:word|sentence|line)|tl;?dr)\b",
-        r"\b(?:list|table|bullet|enumerate|examples|ideas|outline|plan)\b",
-        r"\b(?:json|yaml|csv|xml|html|regex|sql)\b",
-        r"\b(?:function|code|program|script|python|javascript|java|c\+\+|rust|algorithm|api)\b",
-        r"\b(?:translate|summari[sz]e|rewrite|rephrase|classify|extract|correct|convert)\b",
-        r"\b(?:true|false)\b",
-        r"\b(?:best|most likely|most nearly|which of the following|except)\b",
-        r"^\s*(?:hi|hello|hey|thanks|thank you|good (?:morning|evening))\b",
+        r"step[- ]by[- ]step|in[- ]depth|one (?:word|sentence|line)\b",
+        r"\bhow (?:much|many|far|long)\b|\bwhich of the following\b|\bmost (?:likely|nearly)\b",
+    )
+)
+_OPENINGS: Final = tuple(
+    frozenset(words.split())
+    for words in (
+        "write create generate compose draft design develop build implement make",
+        "what who when where which",
+        "how why explain describe discuss analyze analyse compare",
+        "is are was were do does did can could should will has have",
+        "hi hello hey thanks thank good",
+    )
+)
+_KEYWORDS: Final = tuple(
+    frozenset(words.split())
+    for words in (
+        "calculate compute determine evaluate solve find",
+        "prove derive proof theorem",
+        "essay article story report blog chapter script lyrics poem novel speech",
+        "detail detailed details comprehensive thorough elaborate",
+        "brief briefly short concise concisely only tldr",
+        "list table bullet enumerate examples ideas outline plan",
+        "json yaml csv xml html regex sql",
+        "function code program script python javascript java rust algorithm api",
+        "translate summarize summarise summary rewrite rephrase classify extract correct convert",
+        "true false",
+        "best except not",
     )
 )
 
-DENSE: Final = 20 + len(_PATTERNS)
+DENSE: Final = 20 + len(_PATTERNS) + len(_OPENINGS) + len(_KEYWORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +101,16 @@ class Features:
 
 def extract(query: PredictionQuery) -> Features:
     """Features of a query. Any text is fine: empty, binary, of any script and length."""
-    text = query.text
-    if len(text) > HEAD_CHARS + TAIL_CHARS:
-        text = f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
-    lowered = text.lower()
-    words = _WORD.findall(lowered)
+    counted = _ends(query.text, *COUNTED_CHARS)
+    read = _ends(query.text, *READ_CHARS).lower()
+    words = _WORD.findall(read)
     bins, values = _hashed(_shortened(words), query)
-    return Features(_dense(query, text=text, lowered=lowered, words=len(words)), bins, values)
+    dense = (*_numbers(query, counted=counted, read=read), *_flags(read, words))
+    return Features(np.array(dense), bins, values)
+
+
+def _ends(text: str, head: int, tail: int) -> str:
+    return text if len(text) <= head + tail else f"{text[:head]}\n{text[-tail:]}"
 
 
 def _shortened(words: list[str]) -> list[str]:
@@ -102,30 +119,40 @@ def _shortened(words: list[str]) -> list[str]:
     return words[:HEAD_WORDS] + words[-TAIL_WORDS:]
 
 
-def _dense(query: PredictionQuery, *, text: str, lowered: str, words: int) -> Vector:
+def _flags(read: str, words: list[str]) -> list[float]:
+    first, seen = words[0] if words else "", set(words)
+    return [
+        *(float(pattern.search(read) is not None) for pattern in _PATTERNS),
+        *(float(first in opening) for opening in _OPENINGS),
+        *(float(not keywords.isdisjoint(seen)) for keywords in _KEYWORDS),
+    ]
+
+
+def _numbers(query: PredictionQuery, *, counted: str, read: str) -> tuple[float, ...]:
     """Every entry is of order one, so that one prior fits all."""
-    length = len(text)
+    length = len(counted)
+    words = len(counted.split())
     share = 1.0 / max(length, 1)
     log_chars = math.log1p(len(query.text))
-    ascii_chars = len(text.encode("ascii", "ignore"))
-    cjk = sum(1 for char in text if "\u3040" <= char <= "\ud7af") if ascii_chars < length else 0
-    digits = sum(map(text.count, "0123456789"))
-    options = len(_OPTION.findall(text))
-    asked = _asked_tokens(lowered)
-    numbers = (
+    ascii_chars = len(counted.encode("ascii", "ignore"))
+    cjk = len(_CJK.findall(read)) * length / max(len(read), 1) if ascii_chars < length else 0.0
+    digits = sum(map(counted.count, "0123456789"))
+    options = len(_OPTION.findall(read))
+    asked = _asked_tokens(read)
+    return (
         1.0,
         log_chars / 5.0,
         (log_chars / 5.0) ** 2 - 1.0,
         math.log1p(max(query.prompt_tokens, 0)) / 5.0,
         math.log1p(words) / 5.0,
-        math.log1p(text.count("\n")) / 3.0,
-        math.log1p(len(_SENTENCE_END.findall(text))) / 3.0,
-        math.log1p(text.count("?")) / 2.0,
+        math.log1p(counted.count("\n")) / 3.0,
+        math.log1p(len(_SENTENCE_END.findall(read))) / 3.0,
+        math.log1p(counted.count("?")) / 2.0,
         math.log1p(digits) / 4.0,
         digits * share * 5.0,
         (length - ascii_chars) * share,
         cjk * share,
-        sum(map(str.isupper, text)) * share * 5.0,
+        sum(map(counted.count, ascii_uppercase)) * share * 5.0,
         length / max(words, 1) / 6.0,
         options / 10.0,
         float(options > 0),
@@ -134,8 +161,6 @@ def _dense(query: PredictionQuery, *, text: str, lowered: str, words: int) -> Ve
         math.log(max(query.turns, 1)) / 2.0 + float(query.has_tools),
         float(query.has_schema),
     )
-    flags = (float(pattern.search(lowered) is not None) for pattern in _PATTERNS)
-    return np.array((*numbers, *flags))
 
 
 def _asked_tokens(lowered: str) -> float:
