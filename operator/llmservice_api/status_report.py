@@ -51,6 +51,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     version: int = REPORT_VERSION
     generation_applied: int
     static_hash: str
+    config_error: str = ""  # why the latest live.json is not applied; the one before it still is
     ready: bool
     draining: bool
     engine: EngineReport

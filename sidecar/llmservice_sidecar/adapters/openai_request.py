@@ -193,14 +193,15 @@ def _check_depth(body: Body) -> None:
     """Refuse what would make a later recursion too deep; iterative itself."""
     level: list[Any] = [body]
     for _ in range(MAX_DEPTH):
-        inner: list[Any] = []
-        for value in level:
-            items = _values(value)
-            inner.extend(item for item in items if isinstance(item, dict | list))
+        inner = [item for value in level for item in _values(value) if _nested(item)]
         if not inner:
             return
         level = inner
     raise InvalidRequest(f"the body is nested deeper than {MAX_DEPTH} levels", param=None)
+
+
+def _nested(value: object) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _values(value: Any) -> Iterable[Any]:

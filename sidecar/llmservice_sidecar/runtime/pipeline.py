@@ -20,7 +20,7 @@ from llmservice_sidecar.runtime.account import Account, Telemetry, standing_attr
 from llmservice_sidecar.runtime.answering import Answering, until
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Served
-from llmservice_sidecar.runtime.drain import Drain
+from llmservice_sidecar.runtime.drain import ANNOUNCE_S, Drain
 from llmservice_sidecar.runtime.ordering import Ordering
 from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
 from llmservice_sidecar.runtime.predicting import Predicting
@@ -39,6 +39,7 @@ class Pipeline:
         ordering: Ordering,
         predicting: Predicting,
         telemetry: Telemetry,
+        announce_s: float = ANNOUNCE_S,
     ) -> None:
         self._gate = gate
         self._answering = Answering(engine=engine, gate=gate, predicting=predicting)
@@ -48,7 +49,10 @@ class Pipeline:
         self._numbers = itertools.count(1)
         self._ids: set[RequestId] = set()
         self.drain: Final = Drain(
-            in_use=lambda: len(self._ids), close=gate.close, reopen=gate.reopen
+            in_use=lambda: len(self._ids),
+            close=gate.close,
+            reopen=gate.reopen,
+            announce_s=announce_s,
         )
 
     @contextlib.asynccontextmanager
