@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from llmservice_sidecar.adapters.predictors import snapshot
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_sidecar.core.request import UNPREDICTED_TOKENS, Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
+from llmservice_lab.pretrain import query_for
 from llmservice_lab.workload import WorkloadRequest
 
 
@@ -37,11 +42,19 @@ class Online:
         self._model.observe(_query(row), output_tokens=tokens, censored=censored)
 
 
+def online(trained_file: Path | None) -> Online:
+    """The default predictor, empty or as trained. Raises ValueError naming a file that is bad."""
+    if trained_file is None:
+        return Online(OnlinePredictor(), trained=False)
+    try:
+        model = snapshot.load(trained_file.read_bytes())
+    except (OSError, snapshot.SnapshotError) as error:
+        raise ValueError(f"predictor {trained_file}: {error}") from error
+    return Online(model, trained=True)
+
+
 def _query(row: WorkloadRequest) -> PredictionQuery:
-    return PredictionQuery(
-        text=row.prompt or "",
-        prompt_tokens=row.prompt_tokens,
-        endpoint="chat",
-        model=row.model or "",
-        max_tokens=row.max_tokens,
-    )
+    """As a door would build it. Without recorded text only the prompt's size is known."""
+    query = query_for(row.prompt or "", model=row.model or "")
+    known = query.prompt_tokens if row.prompt else row.prompt_tokens
+    return replace(query, prompt_tokens=known, max_tokens=row.max_tokens)
