@@ -44,7 +44,7 @@ golden: sync  ## Rewrite the golden manifests; review the diff
 	@$(RUN) python tests/golden/update.py
 
 tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...)
-	@$(RUN) python tests/cluster/tools.py kubernetes etcd
+	@cd tests && $(RUN) python -m cluster.tools kubernetes etcd
 
 engine: sync  ## Create the CPU engine's own environment (vLLM)
 	@$(RUN) python -m llmservice_lab.engine.environment
@@ -55,7 +55,22 @@ unit: sync  ## The fast tests only: no engine, no API server
 test: check-generated lint type tools engine  ## Lint, types and all tests but the cluster's
 	@$(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench --cov --cov-report=term:skip-covered
 
+images: sync  ## Build the images (BASE=..., ENGINE=buildah|podman|docker)
+	@$(RUN) python images/build.py build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
+
+push: images  ## Push the images to REGISTRY=...
+	@$(RUN) python images/build.py push --registry $(or $(REGISTRY),$(error say where to: make push REGISTRY=registry.example.com/llm)) $(if $(ENGINE),--engine $(ENGINE))
+
+cluster: sync  ## A real one-node Kubernetes on this machine with our images (Linux, root)
+	@cd tests && $(RUN) python -m cluster.node up && $(RUN) python -m cluster.node images
+
+cluster-down: sync  ## End it and leave the machine as it was
+	@cd tests && $(RUN) python -m cluster.node down
+
+e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFIG (Linux, root)
+	@$(RUN) pytest -q -s tests/e2e
+
 bench: sync engine  ## Figures (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type generate check-generated golden tools engine unit test bench
+.PHONY: help sync demo sim fmt lint type generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench
