@@ -44,7 +44,7 @@ golden: sync  ## Rewrite the golden manifests; review the diff
 	@$(RUN) python tests/golden/update.py
 
 tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...)
-	@cd tests && $(RUN) python -m cluster.tools kubernetes etcd
+	@cd tests && $(RUN) python -m cluster.tools control-plane
 
 engine: sync  ## Create the CPU engine's own environment (vLLM)
 	@$(RUN) python -m llmservice_lab.engine.environment
