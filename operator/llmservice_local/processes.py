@@ -15,19 +15,20 @@ from llmservice_local.errors import CommandError
 from llmservice_local.pod import ProcessPlan
 
 _TAIL_LINES: Final = 30
+_ANNOUNCEMENT: Final = b'{"http_port"'
 _LINE_LIMIT_BYTES: Final = 1 << 20
 
 
 class ChildProcess:
     """One running process: its output goes to a log file, line by line.
 
-    `first_json_line` resolves to the first line of standard output that starts with `{`.
+    `announced` resolves to the first line of output that starts as the sidecar's ports do.
     """
 
     def __init__(self, plan: ProcessPlan, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = plan.name
         self.log = log
-        self.first_json_line: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._process = process
         self._copying = asyncio.create_task(self._copy_output())
 
@@ -57,10 +58,10 @@ class ChildProcess:
         await asyncio.shield(self._copying)
         return await self._process.wait()
 
-    async def stop(self, *, grace_s: float) -> None:
-        """SIGTERM to its process group, SIGKILL after `grace_s`; twice is once."""
+    async def stop(self, number: signal.Signals, *, grace_s: float) -> None:
+        """Signal its process group, SIGKILL after `grace_s`; twice is once."""
         if not self.ended:
-            self._signal(signal.SIGTERM)
+            self._signal(number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), grace_s)
         # Also when it has ended: a child of its own may be left of the group.
@@ -90,8 +91,8 @@ class ChildProcess:
             async for line in stream:
                 log.write(line)
                 log.flush()
-                if line.startswith(b"{") and not self.first_json_line.done():
-                    self.first_json_line.set_result(line.decode())
+                if line.startswith(_ANNOUNCEMENT) and not self.announced.done():
+                    self.announced.set_result(line.decode())
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):  # all of it has ended: what the signal is for

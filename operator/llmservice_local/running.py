@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -105,9 +106,10 @@ async def running_pod(
                 plan=plan, addresses=addresses, directory=directory, engine=engine, sidecar=sidecar
             )
         finally:
-            await engine.stop(grace_s=_GRACE_S)
+            await engine.stop(signal.SIGTERM, grace_s=_GRACE_S)
     finally:
-        await sidecar.stop(grace_s=_GRACE_S)
+        # At once: whoever wanted a drain has had it, and a sidecar drains again on SIGTERM.
+        await sidecar.stop(signal.SIGINT, grace_s=_GRACE_S)
 
 
 def _module_path(plan: PodPlan, engine_path: Path) -> list[str]:
@@ -150,7 +152,7 @@ async def _ready(plan: PodPlan, sidecar: ChildProcess) -> Addresses:
 async def _announced(plan: PodPlan, sidecar: ChildProcess) -> Addresses:
     """The ports that the sidecar says it got: the system chose them."""
     try:
-        line = await asyncio.wait_for(asyncio.shield(sidecar.first_json_line), _SIDECAR_START_S)
+        line = await asyncio.wait_for(asyncio.shield(sidecar.announced), _SIDECAR_START_S)
     except TimeoutError as error:
         raise CommandError(
             f"the sidecar did not say its ports within {_SIDECAR_START_S:g} s",
