@@ -70,6 +70,8 @@ class Pipeline:
         Raises the errors of `core.errors`.
         """
         account = Account.open(call, self._telemetry, door=door, parent=parent)
+        account.span.set_attribute(names.ATTR_POLICY, self._ordering.configured)
+        account.span.set_attribute(names.ATTR_ORDER, self._ordering.served)
         request_id = self._unique(call.request_id)
         self._ids.add(request_id)
         ended_by: BaseException | None = None

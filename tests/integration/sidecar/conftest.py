@@ -1,0 +1,77 @@
+"""A real vLLM with a latency model, a trace collector, and the sidecar as a process in front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.otlp_receiver import OtlpReceiver
+from integration.sidecar.running import SidecarProcess
+from llmservice_api.sidecar_config import (
+    EngineConfig,
+    ListenConfig,
+    LiveConfig,
+    ModelConfig,
+    StaticConfig,
+    TracingConfig,
+)
+from llmservice_lab.engine.latency_model import LatencyModel
+from llmservice_lab.engine.process import EngineKind, EngineOptions, EngineProcess
+
+SLOTS = 4
+
+
+@pytest.fixture(scope="session")
+def otlp() -> Iterator[OtlpReceiver]:
+    """The collector of sidecar and engine."""
+    with OtlpReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def engine_latency(otlp: OtlpReceiver) -> Iterator[EngineProcess]:
+    """vLLM's server and scheduler, 4 slots, 5 ms a token; `vllm_xargs.out_len` is the length."""
+    options = EngineOptions(
+        kind=EngineKind.LATENCY,
+        max_num_seqs=SLOTS,
+        latency=LatencyModel(step_s=5e-3),
+        arguments=(f"--otlp-traces-endpoint={otlp.endpoint}",),
+        environment={
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_EXPORTER_OTLP_TRACES_INSECURE": "true",
+        },
+    )
+    with EngineProcess(options) as engine:
+        yield engine
+
+
+def static_config(
+    engine: EngineProcess, otlp: OtlpReceiver, *, slots: int = SLOTS, engine_url: str | None = None
+) -> StaticConfig:
+    """A sidecar on free ports in front of `engine` (or another), every request traced."""
+    return StaticConfig(
+        service="chat",
+        namespace="team",
+        model=ModelConfig(name=engine.model),
+        engine=EngineConfig(
+            url=engine_url or engine.url,
+            slots=slots,
+            max_model_len=2048,
+            allowed_extra_args=("out_len",),
+        ),
+        listen=ListenConfig(host="127.0.0.1", http_port=0, grpc_port=0, ops_port=0, admin_port=0),
+        tracing=TracingConfig(exporter_endpoint=otlp.endpoint),
+        drain_timeout_s=20.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def sidecar(
+    engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SidecarProcess]:
+    """The sidecar with as many slots as the engine and room for eight requests in its queue."""
+    config = static_config(engine_latency, otlp)
+    directory: Path = tmp_path_factory.mktemp("sidecar")
+    with SidecarProcess(config, directory, LiveConfig(max_queued_requests=8)) as process:
+        yield process
