@@ -29,7 +29,7 @@ class OperatorSettings:
     liveness_port: int | None = 8080
     ops_port: int = names.PORT_OPS
     workers: int = 8
-    settling_recheck_s: float = 5.0  # while something is on its way or wrong
+    settling_recheck_s: float = 15.0  # while something is on its way or wrong; events come earlier
     settled_recheck_s: float = 60.0
     poll_every_s: float = 30.0
     poll_timeout_s: float = 5.0
