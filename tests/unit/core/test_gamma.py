@@ -111,9 +111,7 @@ def test_excess_forgets_what_is_4096_arrivals_old() -> None:
     [
         pytest.param([5.0], 0.0, id="one value exceeds nothing"),
         pytest.param([2.0] * 10, 0.0, id="equal values exceed nothing"),
-        pytest.param(
-            [0.0] * 8 + [1.0, 4.0], 3.0, id="the quantile is one of the values"
-        ),
+        pytest.param([0.0] * 8 + [1.0, 4.0], 3.0, id="the quantile is one of the values"),
         pytest.param(list(map(float, range(10))), 1.0, id="nine exceeds eight by one"),
     ],
 )

@@ -113,6 +113,13 @@ def test_a_request_wider_than_the_limit_is_rejected() -> None:
     assert gate(limit_slots=2).offer(request("a", slots=3), now=0.0) == Rejected(Reason.TOO_LARGE)
 
 
+def test_room_for_several_admits_several() -> None:
+    door = gate(policy=Fcfs())
+    for number in range(4):
+        door.offer(request(f"r{number}", at=float(number)), now=float(number))
+    assert door.resize(3, now=9.0) == [rid("r1"), rid("r2")]
+
+
 def test_a_limit_of_zero_makes_everybody_wait() -> None:
     door = gate(limit_slots=0)
     queued(door.offer(request("a"), now=0.0))
