@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster.controlplane import ControlPlane, control_plane
+from fakes.live_operator import LiveOperator, View
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,3 +30,19 @@ def namespace(plane: ControlPlane) -> Generator[str]:
     plane.kubectl("create", "namespace", name)
     yield name
     plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def view(plane: ControlPlane, namespace: str) -> View:
+    """The test's namespace."""
+    return View(plane, namespace)
+
+
+@pytest.fixture(scope="module")
+def operator(plane: ControlPlane) -> Generator[LiveOperator]:
+    """An operator for the whole cluster; a test that fails shows the end of its log."""
+    running = LiveOperator(plane)
+    yield running
+    print(running.log.read_text()[-20_000:])
+    assert running.stop() == 0
+    running.log.unlink()

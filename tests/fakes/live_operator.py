@@ -1,0 +1,157 @@
+"""The operator as a process of its own, and a view of the cluster that it works on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from cluster.controlplane import ControlPlane
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+OWNED = (
+    "deployment/{name}",
+    "service/{name}",
+    "service/{name}-headless",
+    "configmap/{name}-config",
+    "serviceaccount/{name}",
+    "poddisruptionbudget/{name}",
+)
+
+
+class LiveOperator:
+    """`python -m llmservice_operator` against a control plane; its log is in `log`."""
+
+    def __init__(self, plane: ControlPlane, *arguments: str) -> None:
+        self.port = free_port()
+        with tempfile.NamedTemporaryFile("wb", prefix="operator-", delete=False) as log:
+            self.log = Path(log.name)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "llmservice_operator", f"--liveness-port={self.port}",
+                 *arguments],
+                env=os.environ | plane.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def kill(self) -> None:
+        """As the kernel does when memory is short: no chance to finish anything."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(timeout=10)
+
+    def stop(self) -> int:
+        """As the kubelet does; the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def ended(self) -> int | None:
+        """The exit code of an operator that has ended by itself."""
+        return self._process.poll()
+
+
+class View:
+    """One namespace through kubectl."""
+
+    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+        self.plane = plane
+        self.namespace = namespace
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl in the namespace."""
+        return self.plane.kubectl("-n", self.namespace, *arguments, stdin=stdin)
+
+    def apply(self, name: str = "svc", **spec: Any) -> None:
+        """Create or change an LLMService; a file model on CPU unless told otherwise."""
+        self.apply_all({name: spec})
+
+    def apply_all(self, specs: dict[str, Json]) -> None:
+        """Several at once."""
+        manifests = [
+            {
+                "apiVersion": "llmservice.dev/v1alpha1",
+                "kind": "LLMService",
+                "metadata": {"name": name},
+                "spec": {
+                    "model": {"uri": "file:///models/m"},
+                    "engine": {"device": "CPU", "maxNumSeqs": 4},
+                    **spec,
+                },
+            }
+            for name, spec in specs.items()
+        ]
+        self.kubectl(
+            "apply", "--server-side", "--field-manager=user", "-f", "-",
+            stdin=yaml.safe_dump_all(manifests),
+        )  # fmt: skip
+
+    def patch(self, target: str, patch: Json, *options: str) -> None:
+        """A merge patch, as a person would do it."""
+        self.kubectl("patch", target, "--type=merge", "-p", json.dumps(patch), *options)
+
+    def get(self, target: str, *options: str) -> Json:
+        """One object, empty when there is none."""
+        said = self.kubectl("get", target, "-o", "json", "--ignore-not-found", *options)
+        return json.loads(said) if said else {}
+
+    def list(self, kinds: str, *options: str) -> list[Json]:
+        """All objects of some kinds."""
+        return json.loads(self.kubectl("get", kinds, "-o", "json", *options))["items"]
+
+    def condition(self, kind: str, *, name: str = "svc") -> Json:
+        """One condition of an LLMService, empty when it is not there yet."""
+        status = self.get(f"llmsvc/{name}").get("status", {})
+        return next((c for c in status.get("conditions", ()) if c["type"] == kind), {})
+
+    def reason(self, kind: str, *, name: str = "svc") -> tuple[str, str]:
+        """Status and reason of a condition."""
+        found = self.condition(kind, name=name)
+        return found.get("status", ""), found.get("reason", "")
+
+    def exist(self, name: str = "svc") -> bool:
+        """Whether everything that a service owns is there."""
+        targets = [target.format(name=name) for target in OWNED]
+        said = self.kubectl("get", *targets, "-o", "name", "--ignore-not-found")
+        return len(said.split()) == len(OWNED)
+
+    def versions(self) -> dict[str, str]:
+        """The version of every object in the namespace that the operator could have written."""
+        kinds = "llmsvc,deploy,svc,cm,sa,pdb,rs,pods"
+        return {
+            f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+            for item in self.list(kinds)
+        }
+
+
+def eventually(
+    look: Callable[[], T], *, until: Callable[[T], bool] = bool, within_s: float = 20.0
+) -> T:
+    """Look until it is as wanted; fails with what was seen last."""
+    deadline = time.monotonic() + within_s
+    while True:
+        seen = look()
+        if until(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not in {within_s:.0f} s; seen last: {seen!r}")
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return int(held.getsockname()[1])
