@@ -16,7 +16,12 @@ from opentelemetry.trace import Span
 from llmservice_sidecar.core.errors import LLMServiceError, Reason, RequestRejected
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.runtime import telemetry_names as names
-from llmservice_sidecar.runtime.account import Account, Telemetry, standing_attributes
+from llmservice_sidecar.runtime.account import (
+    Account,
+    Telemetry,
+    prediction_attributes,
+    standing_attributes,
+)
 from llmservice_sidecar.runtime.answering import Answering, until
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Served
@@ -174,7 +179,8 @@ class Pipeline:
 
         def arrived(prediction: Prediction) -> None:
             self._gate.predicted(request_id, prediction)
-            span.add_event(names.EVENT_PREDICTED)
+            if span.is_recording():  # it waits still
+                span.add_event(names.EVENT_PREDICTED, prediction_attributes(prediction))
 
         return self._predicting.start(account, then=arrived)
 
