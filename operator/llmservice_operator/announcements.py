@@ -22,19 +22,23 @@ def announcements(
 ) -> list[Manifest]:
     """One Event for every told condition of the service `about` that changed status or reason.
 
-    A condition that starts as Unknown is no news.
+    Not to know something yet is no news.
     """
-    known = {condition.type: (condition.status, condition.reason) for condition in before}
+    known = {condition.type: condition for condition in before}
     stalled = any(
         condition.type == "Stalled" and condition.status is Truth.TRUE for condition in after
     )
     return [
         _event(about["metadata"], condition, now=now, warn=stalled)
         for condition in after
-        if condition.type in _TOLD
-        and known.get(condition.type) != (condition.status, condition.reason)
-        and (condition.type in known or condition.status is not Truth.UNKNOWN)
+        if condition.type in _TOLD and _is_news(known.get(condition.type), condition)
     ]
+
+
+def _is_news(before: Condition | None, after: Condition) -> bool:
+    if before is None or before.status is Truth.UNKNOWN:
+        return after.status is not Truth.UNKNOWN
+    return (before.status, before.reason) != (after.status, after.reason)
 
 
 def _event(about: dict[str, Any], condition: Condition, *, now: datetime, warn: bool) -> Manifest:

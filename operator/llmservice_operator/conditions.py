@@ -92,7 +92,7 @@ def parse_conditions(raw: Iterable[Mapping[str, Any]]) -> tuple[Condition, ...]:
             reason=entry["reason"],
             message=entry["message"],
             observed_generation=entry.get("observedGeneration", 0),
-            since=datetime.strptime(entry["lastTransitionTime"], TIME_FORMAT).replace(tzinfo=UTC),
+            since=datetime.fromisoformat(entry["lastTransitionTime"]).astimezone(UTC),
         )
         for entry in raw
     )

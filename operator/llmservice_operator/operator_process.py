@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -14,6 +16,8 @@ from llmservice_operator.polling import Poller, http_fetch
 from llmservice_operator.reconcile import Reconciler
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.work_queue import WorkQueue
+
+_log = logging.getLogger(__name__)
 
 
 class OperatorProcess:
@@ -54,6 +58,8 @@ class OperatorProcess:
         self._queue = queue
         self._tasks = [asyncio.create_task(queue.work()) for _ in range(settings.workers)]
         self._tasks.append(asyncio.create_task(poller.run()))
+        for task in self._tasks:
+            task.add_done_callback(_stop_if_it_failed)
 
     async def stop(self) -> None:
         """End the work and close connections."""
@@ -61,3 +67,10 @@ class OperatorProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._resources.aclose()
+
+
+def _stop_if_it_failed(task: asyncio.Task[None]) -> None:
+    """These tasks never end by themselves: an operator without one of them would be deaf."""
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("the operator cannot go on and ends", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)

@@ -68,7 +68,7 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled; a pod that became ready is asked at once."""
         loop = asyncio.get_running_loop()
-        next_round = loop.time()
+        next_round = loop.time() + self._settings.poll_every_s
         while True:
             pause_s = max(0.0, next_round - loop.time())
             try:

@@ -43,6 +43,11 @@ def overlay(template: Manifest, given: PodTemplate | None) -> Manifest:
 def _merge(base: Manifest, patch: Manifest) -> Manifest:
     merged = dict(base)
     for key, value in patch.items():
+        if key.startswith("$"):
+            raise SpecError(
+                f"spec.template: {key}: {value} is not supported; "
+                "null removes a field, `$patch: delete` an entry of a list"
+            )
         if value is None:
             merged.pop(key, None)
         elif isinstance(value, dict):
@@ -69,7 +74,7 @@ def _merge_list(base: list[Any], patch: list[Any], *, field: str) -> list[Any]:
             if place is not None:
                 del merged[place]
         elif place is None:
-            merged.append(item)
+            merged.append(_merge({}, item))
         else:
             merged[place] = _merge(merged[place], item)
     return merged

@@ -1,0 +1,74 @@
+"""`Cluster` in memory: objects, versions and refusals, without merging of managers' fields."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from llmservice_api import names
+from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey, ref_of
+from llmservice_operator.kube_json import Manifest, section
+
+
+class FakeCluster:
+    """Remembers what was applied and deleted; `refusals` are raised once applied to that kind."""
+
+    def __init__(self, *objects: Manifest) -> None:
+        self.objects: dict[ObjectRef, Manifest] = {}
+        self.applied: list[tuple[ObjectRef, str, str]] = []  # ref, subresource, manager
+        self.deleted: list[ObjectRef] = []
+        self.refusals: dict[str, Refused] = {}
+        self._version = 0
+        for manifest in objects:
+            self.put(manifest)
+
+    def put(self, manifest: Manifest) -> Manifest:
+        """Make or change an object as somebody else would."""
+        self._version += 1
+        ref = ref_of(manifest)
+        live = copy.deepcopy(manifest)
+        live["metadata"].setdefault("uid", f"uid-{ref.kind}-{ref.name}")
+        live["metadata"]["resourceVersion"] = str(self._version)
+        self.objects[ref] = live
+        return copy.deepcopy(live)
+
+    async def get(self, ref: ObjectRef) -> Manifest | None:
+        """The live object."""
+        return copy.deepcopy(self.objects.get(ref))
+
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
+        """Everything in the namespace with the service's label."""
+        return [
+            copy.deepcopy(live)
+            for ref, live in self.objects.items()
+            if ref.namespace == key.namespace
+            and section(live, "metadata", "labels").get(names.LABEL_NAME) == key.name
+        ]
+
+    async def apply(
+        self,
+        manifest: Manifest,
+        *,
+        subresource: str = "",
+        manager: str = names.FIELD_MANAGER,
+    ) -> Manifest:
+        """Replace what the manifest says; keep the version when nothing changed."""
+        ref = ref_of(manifest)
+        if refusal := self.refusals.get(subresource or ref.kind):
+            raise refusal
+        self.applied.append((ref, subresource, manager))
+        before = self.objects.get(ref, {})
+        after = copy.deepcopy(before)
+        for field, value in manifest.items():
+            kept = section(after, field) if field in {"metadata", "spec"} else {}
+            after[field] = {**kept, **value} if kept else copy.deepcopy(value)
+        if before and after == before:
+            return copy.deepcopy(before)
+        return self.put(after)
+
+    async def delete(self, ref: ObjectRef, *, uid: str) -> None:
+        """Remove the object of that uid."""
+        live = self.objects.get(ref)
+        if live is not None and live["metadata"]["uid"] == uid:
+            del self.objects[ref]
+            self.deleted.append(ref)

@@ -1,0 +1,177 @@
+"""Asking sidecars, under virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import aiohttp
+import msgspec
+import pytest
+from fakes.manifests import SETTINGS, pod
+from llmservice_api.status_report import (
+    EngineReport,
+    PredictorReport,
+    QueueReport,
+    StatusReport,
+)
+from llmservice_operator.cluster import ServiceKey
+from llmservice_operator.kube_json import Manifest
+from llmservice_operator.polling import Poller
+
+pytestmark = pytest.mark.looptime
+
+KEY = ServiceKey("ns", "svc")
+
+
+def report(*, state: str = "Ready", tau: float = 0.5, calibrated: bool = True) -> bytes:
+    queue = QueueReport(
+        policy="SSJF", order="SSJF", queued_requests=0, queued_tokens=0.0, in_flight_slots=0,
+        limit_slots=4, backlog_s=0.0, gamma_per_s=0.0,
+    )  # fmt: skip
+    predictor = PredictorReport(
+        mode="Enforce", kind="Default", state=state, tau=tau, calibrated=calibrated
+    )
+    return msgspec.json.encode(
+        StatusReport(
+            generation_applied=1, static_hash="", ready=True, draining=False,
+            engine=EngineReport(healthy=True), queue=queue, predictor=predictor,
+        )
+    )  # fmt: skip
+
+
+class Sidecars:
+    """Answers by address; counts who asks at once."""
+
+    def __init__(self, answer: bytes | Exception = b"") -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.takes_s = 0.0
+
+    async def __call__(self, address: str) -> bytes:
+        self.asked.append(address)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.takes_s)
+        finally:
+            self.at_once -= 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@asynccontextmanager
+async def polling(
+    sidecars: Sidecars, *, concurrency: int = 32
+) -> AsyncGenerator[tuple[Poller, list[ServiceKey]]]:
+    changed: list[ServiceKey] = []
+    settings = replace(SETTINGS, poll_concurrency=concurrency)
+    poller = Poller(sidecars, changed=changed.append, settings=settings)
+    task = asyncio.create_task(poller.run())
+    try:
+        yield poller, changed
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def ready(name: str = "svc-1") -> Manifest:
+    return pod(name, ready=True)
+
+
+async def test_a_pod_that_became_ready_is_asked_at_once() -> None:
+    sidecars = Sidecars(report())
+    async with polling(sidecars) as (poller, changed):
+        await asyncio.sleep(3)
+        assert poller.watch(KEY, [ready()]) == {}
+        await asyncio.sleep(0.1)
+        assert changed == [KEY]
+        answer = poller.watch(KEY, [ready()])["uid-svc-1"]
+    assert answer.report is not None
+
+
+async def test_a_pod_that_is_not_ready_is_not_asked() -> None:
+    sidecars = Sidecars(report())
+    async with polling(sidecars) as (poller, _):
+        poller.watch(KEY, [pod()])
+        await asyncio.sleep(100)
+    assert sidecars.asked == []
+
+
+async def test_pods_are_asked_every_thirty_seconds_and_news_are_told() -> None:
+    sidecars = Sidecars(report())
+    async with polling(sidecars) as (poller, changed):
+        poller.watch(KEY, [ready()])
+        await asyncio.sleep(65)
+        assert len(sidecars.asked) == 3
+        assert changed == [KEY]
+        sidecars.answer = report(tau=0.505)
+        await asyncio.sleep(30)
+        assert changed == [KEY], "a figure that moved by 1 % is no news"
+        sidecars.answer = report(tau=0.505, calibrated=False)
+        await asyncio.sleep(30)
+    assert changed == [KEY, KEY]
+
+
+async def test_at_most_so_many_are_asked_at_once() -> None:
+    sidecars = Sidecars(report())
+    sidecars.takes_s = 0.1
+    async with polling(sidecars, concurrency=4) as (poller, _):
+        poller.watch(KEY, [ready(f"svc-{index}") for index in range(20)])
+        await asyncio.sleep(5)
+    assert sidecars.most_at_once == 4
+    assert len(sidecars.asked) == 20
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (aiohttp.ClientConnectionError("refused"), "refused"),
+        (OSError(), "OSError"),
+        (b"not json", "cannot be read"),
+        (report().replace(b'"version":1', b'"version":99'), "version 99"),
+    ],
+)
+async def test_what_went_wrong_is_kept(answer: bytes | Exception, said: str) -> None:
+    async with polling(Sidecars(answer)) as (poller, changed):
+        poller.watch(KEY, [ready()])
+        await asyncio.sleep(1)
+        assert said in poller.watch(KEY, [ready()])["uid-svc-1"].error
+    assert changed == [KEY]
+
+
+async def test_a_sidecar_that_does_not_answer_is_given_up() -> None:
+    sidecars = Sidecars(report())
+    sidecars.takes_s = 1000
+    async with polling(sidecars) as (poller, _):
+        poller.watch(KEY, [ready()])
+        await asyncio.sleep(6)
+        assert poller.watch(KEY, [ready()])["uid-svc-1"].error == "no answer in 5 s"
+
+
+async def test_who_left_is_forgotten() -> None:
+    sidecars = Sidecars(report())
+    async with polling(sidecars) as (poller, _):
+        poller.watch(KEY, [ready("svc-1"), ready("svc-2")])
+        await asyncio.sleep(1)
+        assert poller.watch(KEY, [ready("svc-2")]).keys() == {"uid-svc-2"}
+        poller.forget(KEY)
+        sidecars.asked.clear()
+        await asyncio.sleep(100)
+    assert sidecars.asked == []
+
+
+async def test_an_answer_that_comes_after_its_pod_left_is_dropped() -> None:
+    sidecars = Sidecars(report())
+    sidecars.takes_s = 2
+    async with polling(sidecars) as (poller, changed):
+        poller.watch(KEY, [ready()])
+        await asyncio.sleep(1)
+        poller.forget(KEY)
+        await asyncio.sleep(5)
+    assert changed == []
