@@ -145,7 +145,7 @@ class SidecarProcess:
         raise AssertionError(f"not ready within {_START_S} s; log:\n{self.log()}")
 
     def _stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGINT)  # SIGTERM would drain first
         try:
             self.process.wait(_END_S)
         except subprocess.TimeoutExpired:

@@ -198,13 +198,14 @@ async def test_request_cancelled_while_it_runs_has_a_trace(
 
 
 @asynccontextmanager
-async def breaking_engine() -> AsyncGenerator[str]:
-    """An engine that is healthy and breaks every answer off after its first event."""
+async def breaking_engine(break_off: asyncio.Event) -> AsyncGenerator[str]:
+    """An engine that is healthy, gives the first event of every answer, and then breaks off."""
 
     async def completions(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b'data: {"choices": [{"index": 0, "text": "a"}]}\n\n')
+        await break_off.wait()
         assert request.transport is not None
         request.transport.close()  # without the last chunk: the answer is incomplete
         return response
@@ -227,8 +228,8 @@ async def breaking_engine() -> AsyncGenerator[str]:
 async def test_failed_request_has_a_trace(
     engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path: Path
 ) -> None:
-    trace = ClientTrace()
-    async with breaking_engine() as url:
+    trace, break_off = ClientTrace(), asyncio.Event()
+    async with breaking_engine(break_off) as url:
         static = static_config(engine_latency, otlp, engine_url=url)
         sidecar = SidecarProcess(static, tmp_path)
         await asyncio.to_thread(sidecar.__enter__)
@@ -236,6 +237,7 @@ async def test_failed_request_has_a_trace(
             async with grpc_stub(sidecar) as stub:
                 call = stub.Generate(generate_request(5), metadata=trace.metadata)
                 assert (await call.read()).delta.text == "a"
+                break_off.set()
                 with pytest.raises(grpc.aio.AioRpcError):
                     await call.read()
         finally:
