@@ -132,7 +132,12 @@ def _tiny_model() -> Path:
 
 
 def _archive(model: Path) -> bytes:
+    def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        # safetensors writes files for their owner only; the engine is another user.
+        member.mode |= 0o555 if member.isdir() else 0o444
+        return member
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(model, arcname="tiny")
+        archive.add(model, arcname="tiny", filter=readable)
     return buffer.getvalue()
