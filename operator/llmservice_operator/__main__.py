@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from typing import Final
 
 import kopf
 from llmservice_api import __version__
@@ -18,6 +19,8 @@ from llmservice_operator.operator_process import OperatorProcess
 from llmservice_operator.service import Images
 from llmservice_operator.settings import OperatorSettings, default_images
 
+_LOG_FORMATS: Final = {"text": kopf.LogFormat.FULL, "json": kopf.LogFormat.JSON}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and serve."""
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # kopf asks for the user's name, and a numeric user has no passwd entry.
     os.environ.setdefault("LOGNAME", "llmservice")
     port = settings.liveness_port
-    kopf.configure(verbose=given.verbose)
+    kopf.configure(verbose=given.verbose, log_format=_LOG_FORMATS[given.log_format])
     if not given.verbose:
         # One line for every event that only names a service.
         logging.getLogger("kopf.objects").setLevel(logging.WARNING)
@@ -65,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--liveness-port", type=int, default=8080, help="0: none (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--log-format", choices=tuple(_LOG_FORMATS), default="text", help="default: %(default)s"
     )
     parser.add_argument("--verbose", action="store_true", help="log every event")
     return parser

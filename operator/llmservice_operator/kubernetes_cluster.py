@@ -78,6 +78,18 @@ class KubernetesCluster:
         body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         await self._call("DELETE", _path(ref), body=body)
 
+    async def served(self) -> bool:
+        """Whether the API server knows LLMServices: the CRD is installed."""
+        found = await self._call("GET", f"/apis/{names.API_VERSION}")
+        return any(entry.get("name") == names.PLURAL for entry in entries(found, "resources"))
+
+    async def list_services(self, namespace: str) -> list[ServiceKey]:
+        """Every LLMService in the namespace, in all namespaces when it is empty."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        found = await self._call("GET", f"/apis/{names.API_VERSION}{where}/{names.PLURAL}")
+        metadata = [entry["metadata"] for entry in entries(found, "items")]
+        return [ServiceKey(entry["namespace"], entry["name"]) for entry in metadata]
+
     async def _list(self, kind: tuple[str, str], key: ServiceKey) -> list[Manifest]:
         api_version, kind_name = kind
         path = _path(ObjectRef(api_version, kind_name, key.namespace, ""))

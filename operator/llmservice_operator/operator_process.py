@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import aiohttp
+from llmservice_api import names
 
-from llmservice_operator.cluster import ServiceKey
-from llmservice_operator.kubernetes_cluster import connected
+from llmservice_operator.cluster import ClusterError, ServiceKey
+from llmservice_operator.kubernetes_cluster import KubernetesCluster, connected
 from llmservice_operator.polling import Poller, http_fetch
 from llmservice_operator.reconcile import Reconciler
 from llmservice_operator.settings import OperatorSettings
@@ -43,6 +44,7 @@ class OperatorProcess:
         """Connect and begin to work."""
         settings = self._settings
         cluster = await self._resources.enter_async_context(connected())
+        await _until_served(cluster, every_s=settings.settling_recheck_s)
         session = await self._resources.enter_async_context(aiohttp.ClientSession())
         poller = Poller(
             http_fetch(session, port=settings.ops_port), changed=self.look_at, settings=settings
@@ -58,6 +60,7 @@ class OperatorProcess:
         self._queue = queue
         self._tasks = [asyncio.create_task(queue.work()) for _ in range(settings.workers)]
         self._tasks.append(asyncio.create_task(poller.run()))
+        self._tasks.append(asyncio.create_task(self._resync(cluster)))
         for task in self._tasks:
             task.add_done_callback(_stop_if_it_failed)
 
@@ -67,6 +70,29 @@ class OperatorProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._resources.aclose()
+
+    async def _resync(self, cluster: KubernetesCluster) -> None:
+        """Look at every service now and then: a watch may be open, healthy and silent."""
+        while True:
+            await asyncio.sleep(self._settings.resync_every_s)
+            for namespace in self._settings.namespaces or ("",):
+                try:
+                    keys = await cluster.list_services(namespace)
+                except ClusterError as error:
+                    _log.warning("services could not be listed: %s", error)
+                    continue
+                for key in keys:
+                    self.look_at(key)
+
+
+async def _until_served(cluster: KubernetesCluster, *, every_s: float) -> None:
+    """Wait for the CRD: bound to namespaces, kopf looks for it once and never again."""
+    while not await cluster.served():
+        _log.warning(
+            "%s is not served: install the CRD (kubectl apply -f crds/llmservice.yaml)",
+            names.API_VERSION,
+        )
+        await asyncio.sleep(every_s)
 
 
 def _stop_if_it_failed(task: asyncio.Task[None]) -> None:

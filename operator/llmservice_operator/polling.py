@@ -117,9 +117,15 @@ def http_fetch(session: aiohttp.ClientSession, *, port: int) -> Fetch:
 
     async def fetch(address: str) -> bytes:
         host = f"[{address}]" if ":" in address else address
-        async with session.get(f"http://{host}:{port}/status") as response:
+        url = f"http://{host}:{port}/status"
+        async with session.get(url, allow_redirects=False) as response:
             response.raise_for_status()
-            return await response.content.read(_LARGEST_BYTES)
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _LARGEST_BYTES:
+                    raise aiohttp.ClientPayloadError(f"more than {_LARGEST_BYTES} bytes")
+            return bytes(body)
 
     return fetch
 

@@ -56,8 +56,15 @@ class Reconciler:
         after = await self._judge(key, raw, before)
         await self._write(raw, after)
         await self._announce(raw, before, after)
+        return self._recheck_s(after)
+
+    def _recheck_s(self, after: Status) -> float:
+        """Soon after something has moved, ever later while nothing does."""
         settings = self._settings
-        return settings.settled_recheck_s if after.settled else settings.settling_recheck_s
+        if after.settled:
+            return settings.settled_recheck_s
+        patience_s = max(settings.settling_recheck_s, after.calm_s(now=self._now()) / 2)
+        return min(settings.settled_recheck_s, patience_s)
 
     async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
         labelled = await self._cluster.list_labelled(key)
@@ -85,6 +92,7 @@ class Reconciler:
     ) -> Observed:
         owned = {ref: found for ref, found in live.items() if is_owned(found, service)}
         made, problem = await self._applier.apply_all(service, manifests, owned)
+        # A model that this version cannot serve takes no running pods away.
         if problem is None and workload_possible(service):
             await self._applier.prune(manifests, owned)
         pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")

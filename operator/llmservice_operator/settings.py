@@ -29,8 +29,10 @@ class OperatorSettings:
     liveness_port: int | None = 8080
     ops_port: int = names.PORT_OPS
     workers: int = 8
-    settling_recheck_s: float = 15.0  # while something is on its way or wrong; events come earlier
+    # Events tell earlier; these find what no event told: drift, a claim that appeared.
+    settling_recheck_s: float = 5.0
     settled_recheck_s: float = 60.0
+    resync_every_s: float = 120.0
     poll_every_s: float = 30.0
     poll_timeout_s: float = 5.0
     poll_concurrency: int = 32

@@ -50,6 +50,11 @@ class Status:
         steady = {by_type["Reconciling"], by_type["Stalled"]} == {Truth.FALSE}
         return steady and by_type["WorkloadsReady"] is Truth.TRUE
 
+    def calm_s(self, *, now: datetime) -> float:
+        """For how many seconds no condition has moved."""
+        newest = max(condition.since for condition in self.conditions)
+        return (now - newest).total_seconds()
+
     def manifest(self) -> Manifest:
         """As the API has it."""
         return {**self.fields, "conditions": encode_conditions(self.conditions)}

@@ -11,12 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 from fakes.manifests import SETTINGS, pod
-from llmservice_api.status_report import (
-    EngineReport,
-    PredictorReport,
-    QueueReport,
-    StatusReport,
-)
+from fakes.reports import report
 from llmservice_operator.cluster import ServiceKey
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.polling import Poller
@@ -26,20 +21,8 @@ pytestmark = pytest.mark.looptime
 KEY = ServiceKey("ns", "svc")
 
 
-def report(*, state: str = "Ready", tau: float = 0.5, calibrated: bool = True) -> bytes:
-    queue = QueueReport(
-        policy="SSJF", order="SSJF", queued_requests=0, queued_tokens=0.0, in_flight_slots=0,
-        limit_slots=4, backlog_s=0.0, gamma_per_s=0.0,
-    )  # fmt: skip
-    predictor = PredictorReport(
-        mode="Enforce", kind="Default", state=state, tau=tau, calibrated=calibrated
-    )
-    return msgspec.json.encode(
-        StatusReport(
-            generation_applied=1, static_hash="", ready=True, draining=False,
-            engine=EngineReport(healthy=True), queue=queue, predictor=predictor,
-        )
-    )  # fmt: skip
+def body(state: str = "Ready", *, calibrated: bool | None = True, tau: float = 0.5) -> bytes:
+    return msgspec.json.encode(report(state, calibrated=calibrated, tau=tau))
 
 
 class Sidecars:
@@ -85,7 +68,7 @@ def ready(name: str = "svc-1") -> Manifest:
 
 
 async def test_a_pod_that_became_ready_is_asked_at_once() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     async with polling(sidecars) as (poller, changed):
         await asyncio.sleep(3)
         assert poller.watch(KEY, [ready()]) == {}
@@ -96,7 +79,7 @@ async def test_a_pod_that_became_ready_is_asked_at_once() -> None:
 
 
 async def test_a_pod_that_is_not_ready_is_not_asked() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     async with polling(sidecars) as (poller, _):
         poller.watch(KEY, [pod()])
         await asyncio.sleep(100)
@@ -104,22 +87,22 @@ async def test_a_pod_that_is_not_ready_is_not_asked() -> None:
 
 
 async def test_pods_are_asked_every_thirty_seconds_and_news_are_told() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     async with polling(sidecars) as (poller, changed):
         poller.watch(KEY, [ready()])
         await asyncio.sleep(65)
         assert len(sidecars.asked) == 3
         assert changed == [KEY]
-        sidecars.answer = report(tau=0.505)
+        sidecars.answer = body(tau=0.505)
         await asyncio.sleep(30)
         assert changed == [KEY], "a figure that moved by 1 % is no news"
-        sidecars.answer = report(tau=0.505, calibrated=False)
+        sidecars.answer = body(tau=0.505, calibrated=False)
         await asyncio.sleep(30)
     assert changed == [KEY, KEY]
 
 
 async def test_at_most_so_many_are_asked_at_once() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     sidecars.takes_s = 0.1
     async with polling(sidecars, concurrency=4) as (poller, _):
         poller.watch(KEY, [ready(f"svc-{index}") for index in range(20)])
@@ -134,7 +117,7 @@ async def test_at_most_so_many_are_asked_at_once() -> None:
         (aiohttp.ClientConnectionError("refused"), "refused"),
         (OSError(), "OSError"),
         (b"not json", "cannot be read"),
-        (report().replace(b'"version":1', b'"version":99'), "version 99"),
+        (body().replace(b'"version":1', b'"version":99'), "version 99"),
     ],
 )
 async def test_what_went_wrong_is_kept(answer: bytes | Exception, said: str) -> None:
@@ -146,7 +129,7 @@ async def test_what_went_wrong_is_kept(answer: bytes | Exception, said: str) -> 
 
 
 async def test_a_sidecar_that_does_not_answer_is_given_up() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     sidecars.takes_s = 1000
     async with polling(sidecars) as (poller, _):
         poller.watch(KEY, [ready()])
@@ -155,7 +138,7 @@ async def test_a_sidecar_that_does_not_answer_is_given_up() -> None:
 
 
 async def test_who_left_is_forgotten() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     async with polling(sidecars) as (poller, _):
         poller.watch(KEY, [ready("svc-1"), ready("svc-2")])
         await asyncio.sleep(1)
@@ -167,7 +150,7 @@ async def test_who_left_is_forgotten() -> None:
 
 
 async def test_an_answer_that_comes_after_its_pod_left_is_dropped() -> None:
-    sidecars = Sidecars(report())
+    sidecars = Sidecars(body())
     sidecars.takes_s = 2
     async with polling(sidecars) as (poller, changed):
         poller.watch(KEY, [ready()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,10 +20,11 @@ DEPLOYMENT = ObjectRef("apps/v1", "Deployment", "ns", "svc")
 SERVICE = ObjectRef("v1", "Service", "ns", "svc")
 
 
-def reconciler(cluster: FakeCluster) -> Reconciler:
-    async def nobody_answers(address: str) -> bytes:
-        raise OSError(address)
+async def nobody_answers(address: str) -> bytes:
+    raise OSError(address)
 
+
+def reconciler(cluster: FakeCluster) -> Reconciler:
     poller = Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS)
     return Reconciler(cluster, poller=poller, settings=SETTINGS, now=lambda: NOW)
 
@@ -214,3 +216,19 @@ async def test_the_models_claim_is_looked_up() -> None:
     cluster = FakeCluster(resource(model={"uri": "pvc://store/m"}), claim)
     await reconciler(cluster).reconcile(KEY)
     assert written(cluster, "ModelReady").reason == "ClaimFound"
+
+
+async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
+    cluster = FakeCluster(resource())
+    now = NOW
+    looks = Reconciler(
+        cluster,
+        poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
+        settings=SETTINGS,
+        now=lambda: now,
+    )
+    pauses: list[float | None] = []
+    for minutes in (0, 1, 10):
+        now = NOW + timedelta(minutes=minutes)
+        pauses.append(await looks.reconcile(KEY))
+    assert pauses == [SETTINGS.settling_recheck_s, 30.0, SETTINGS.settled_recheck_s]

@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 from fakes.manifests import NOW, deployment, pod, service, waiting
-from llmservice_api.status_report import (
-    EngineReport,
-    PredictorReport,
-    QueueReport,
-    StatusReport,
-)
 from llmservice_operator.conditions import Condition, Finding, parse_conditions
 from llmservice_operator.kube_json import Manifest
-from llmservice_operator.observed import Observed, Polled
+from llmservice_operator.observed import Observed
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
 ALL = {
@@ -223,113 +217,13 @@ def test_a_spec_that_cannot_be_read_judges_nothing_else() -> None:
     assert told(made, "WorkloadsReady") == "Unknown/SpecNotAccepted"
 
 
-def report(state: str = "Ready", *, calibrated: bool | None = True, tau: float = 0.5) -> Polled:
-    queue = QueueReport(
-        policy="SSJF", order="SSJF", queued_requests=0, queued_tokens=0.0, in_flight_slots=0,
-        limit_slots=4, backlog_s=0.0, gamma_per_s=0.0,
-    )  # fmt: skip
-    predictor = PredictorReport(
-        mode="Enforce", kind="Default", state=state, calibrated=calibrated, tau=tau, samples=300
-    )
-    return Polled(
-        report=StatusReport(
-            generation_applied=3, static_hash="", ready=True, draining=False,
-            engine=EngineReport(healthy=True), queue=queue, predictor=predictor,
-        )
-    )  # fmt: skip
-
-
-def replicas(*answers: Polled | None) -> Observed:
-    pods = tuple(pod(f"svc-{index}", ready=True) for index in range(len(answers)))
-    polled = {
-        live["metadata"]["uid"]: answer
-        for live, answer in zip(pods, answers, strict=True)
-        if answer is not None
-    }
-    live = deployment(wanted=len(answers), ready=len(answers))
-    return Observed(deployment=live, pods=pods, polled=polled)
-
-
-@pytest.mark.parametrize(
-    ("observed", "ready", "calibrated"),
-    [
-        pytest.param(
-            replicas(report()), "True/PredictorLoaded", "True/Calibrated", id="all is well"
-        ),
-        pytest.param(
-            replicas(report(), report(calibrated=False)),
-            "True/PredictorLoaded",
-            "False/RankCorrelationTooLow",
-            id="the worst replica decides",
-        ),
-        pytest.param(
-            replicas(report(), report("Failed")),
-            "False/PredictorFailed",
-            "True/Calibrated",
-            id="one predictor has failed",
-        ),
-        pytest.param(
-            replicas(report("Loading", calibrated=None)),
-            "False/PredictorLoading",
-            "Unknown/TooFewSamples",
-            id="it loads",
-        ),
-        pytest.param(
-            replicas(report(calibrated=None), report()),
-            "True/PredictorLoaded",
-            "Unknown/TooFewSamples",
-            id="one replica is young",
-        ),
-        pytest.param(
-            replicas(Polled(error="refused")),
-            "Unknown/StatusUnavailable",
-            "Unknown/StatusUnavailable",
-            id="no answer",
-        ),
-        pytest.param(
-            replicas(None), "Unknown/NotAskedYet", "Unknown/NotAskedYet", id="not asked yet"
-        ),
-        pytest.param(
-            replicas(), "Unknown/NoReplicaReady", "Unknown/NoReplicaReady", id="nobody to ask"
-        ),
-    ],
-)
-def test_the_predictor_is_judged_by_the_worst_replica(
-    observed: Observed, ready: str, calibrated: str
-) -> None:
-    made = judged(observed, replicas=len(observed.pods))
-    assert told(made, "PredictorReady") == ready
-    assert told(made, "PredictorCalibrated") == calibrated
-
-
-def test_a_bad_predictor_never_gates_ready() -> None:
-    made = judged(replicas(report("Failed", calibrated=False)))
-    assert told(made, "Ready") == "True/Ready"
-    assert made.settled
-
-
-def test_a_disabled_predictor_is_fine_and_not_calibrated() -> None:
-    made = judged(replicas(report("Disabled")), predictor={"mode": "Disabled"})
-    assert told(made, "PredictorReady") == "True/Disabled"
-    assert told(made, "PredictorCalibrated") == "Unknown/Disabled"
-
-
-def test_a_small_move_of_a_figure_is_not_worth_a_write() -> None:
-    written = judged(replicas(report(tau=0.500))).manifest()
-    assert not worth_writing(written, judged(replicas(report(tau=0.510))).manifest())
-    assert worth_writing(written, judged(replicas(report(tau=0.560))).manifest())
-    assert worth_writing(written, judged(replicas(report("Failed"))).manifest())
-    assert worth_writing(written, judged(replicas(None)).manifest())
-    assert not worth_writing(written, written)
-
-
 def test_a_condition_is_worth_a_write() -> None:
     before = judged(Observed(deployment=deployment())).manifest()
     assert worth_writing(before, judged(Observed(deployment=deployment(ready=1))).manifest())
 
 
 def test_all_conditions_are_there_whatever_happens() -> None:
-    for observed in (Observed(), replicas(report()), Observed(problem=Finding("ApplyRefused", ""))):
+    for observed in (Observed(), Observed(problem=Finding("ApplyRefused", ""))):
         assert {condition.type for condition in judged(observed).conditions} == ALL
 
 
