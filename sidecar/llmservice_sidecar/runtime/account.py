@@ -59,6 +59,8 @@ class Account:
     started_at: float
     prediction: Prediction | None = None  # of the predictor; None while only the prior is known
     usage: Usage | None = None
+    client: Span | None = None  # the engine call's span, once there is a call
+    called_at: float = 0.0  # the engine
     first_token_at: float | None = None
     reason: Reason = Reason.STOP
     complete: bool = False  # the engine's answer has come to its end
@@ -105,8 +107,12 @@ class Account:
         self.telemetry.metrics.predicted(source=prediction.source, duration_s=duration_s)
 
     def first_token(self) -> None:
-        """The first bytes of the answer are here."""
+        """The first bytes of a streamed answer are here."""
         self.first_token_at = self.telemetry.clock()
+        if self.client is not None and self.client.is_recording():
+            since_s = self.first_token_at - self.called_at
+            self.client.add_event(names.EVENT_FIRST_TOKEN)
+            self.client.set_attribute(names.ATTR_GEN_AI_TIME_TO_FIRST_CHUNK, since_s)
 
     def left_queue(self, span: Span, standing: Standing | None, *, wait_s: float) -> None:
         """The wait is over, by admission (with its `standing`) or by leaving."""
@@ -118,7 +124,8 @@ class Account:
         self.telemetry.metrics.left_queue(wait_s=wait_s, trace_id=self.trace_id)
 
     def open_client(self, span: Span) -> None:
-        """Say on the CLIENT span what the engine is asked for."""
+        """Say on the CLIENT span what the engine is asked for, now."""
+        self.client, self.called_at = span, self.telemetry.clock()
         if not span.is_recording():
             return
         body, call = self.call.body, self.call

@@ -60,16 +60,12 @@ ATTR_GEN_AI_TEMPERATURE: Final = "gen_ai.request.temperature"
 ATTR_GEN_AI_TOP_P: Final = "gen_ai.request.top_p"
 ATTR_GEN_AI_CHOICES: Final = "gen_ai.request.choice.count"
 ATTR_GEN_AI_STREAM: Final = "gen_ai.request.stream"
-ATTR_GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
-ATTR_GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
 ATTR_GEN_AI_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 ATTR_GEN_AI_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 ATTR_GEN_AI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 ATTR_GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 ATTR_ERROR_TYPE: Final = "error.type"
 ATTR_HTTP_STATUS: Final = "http.response.status_code"
-ATTR_SERVER_ADDRESS: Final = "server.address"
-ATTR_SERVER_PORT: Final = "server.port"
 PROVIDER: Final = "vllm"  # the value of gen_ai.provider.name
 
 # Attributes of the engine's own span, read by tests and reports

@@ -108,6 +108,11 @@ async def test_completed_grpc_call_has_the_whole_tree(
     assert_tree(spans, door=GRPC_DOOR, client="text_completion tiny")
     assert ended(spans, GRPC_DOOR) == ("completed", "stop")
     assert spans[GRPC_DOOR].attributes[names.ATTR_ACTUAL] == 7
+    client = spans["text_completion tiny"]
+    assert names.EVENT_FIRST_TOKEN in client.events
+    first_chunk_s = client.attributes[names.ATTR_GEN_AI_TIME_TO_FIRST_CHUNK]
+    assert isinstance(first_chunk_s, float)
+    assert 0 < first_chunk_s < (client.end_ns - client.start_ns) / 1e9
     assert spans[GRPC_DOOR].resource["k8s.pod.name"] == "chat-0"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 from llmservice_sidecar.runtime import telemetry_names
 
 NAMES = {k: v for k, v in vars(telemetry_names).items() if k.isupper()}
-CONVENTION_PREFIXES = ("gen_ai.", "error.", "http.", "server.")
+CONVENTION_PREFIXES = ("gen_ai.", "error.", "http.")
+SOURCES = Path(telemetry_names.__file__).parents[1]
 
 
 def by_prefix(prefix: str) -> dict[str, str]:
@@ -30,6 +33,13 @@ def test_own_attributes_and_events_are_under_llmservice() -> None:
 def test_own_metrics_are_under_llmservice() -> None:
     for name in by_prefix("METRIC_").values():
         assert name.startswith(("llmservice", "gen_ai_server_", "vllm:")), name
+
+
+def test_every_name_is_used() -> None:
+    texts = [p.read_text() for p in SOURCES.rglob("*.py") if p.name != "telemetry_names.py"]
+    read_by_tests_only = {"SPAN_ENGINE_OWN", "ATTR_ENGINE_QUEUE_S"}  # vLLM makes these
+    unused = {k for k in NAMES if not any(re.search(rf"\b{k}\b", text) for text in texts)}
+    assert unused == read_by_tests_only
 
 
 def test_names_that_the_design_promises_are_there() -> None:
