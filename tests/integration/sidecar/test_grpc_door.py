@@ -179,6 +179,24 @@ async def test_client_that_vanishes_with_its_connection_is_noticed() -> None:
     assert isinstance(pipeline.ended_by, asyncio.CancelledError)
 
 
+async def test_quiet_queued_call_survives_a_client_that_pings() -> None:
+    pipeline = answered()
+    pipeline.standing = SECOND_IN_LINE
+    pings = (("grpc.keepalive_time_ms", 1100), ("grpc.http2.max_pings_without_data", 0))
+    async with door(pipeline) as opened:
+        target = f"127.0.0.1:{opened.port}"
+        async with grpc.aio.insecure_channel(target, options=pings) as channel:
+            stub: Stub = InferenceServiceStub(channel)
+            call = stub.Generate(REQUEST)
+            await call.read()
+            waiting = asyncio.create_task(call.read())
+            # gRPC's default ends the connection at the third ping.
+            done, _ = await asyncio.wait({waiting}, timeout=4.5)
+            assert not done
+            pipeline.turn.set()
+            assert (await waiting).delta.text == "upon"
+
+
 async def test_pipeline_knows_a_deadline_a_little_shorter_than_the_clients() -> None:
     pipeline = answered()
     async with door(pipeline) as opened:
