@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -46,6 +47,8 @@ def demo(
     """Measure, show one table, write three files."""
     from llmservice_lab.demo import table  # noqa: PLC0415 - numpy
 
+    # Children are started by fork and exec: gRPC's handlers would only log that they did nothing.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from llmservice_local.demo_service import DemoOptions, run_demo  # noqa: PLC0415 - all of it
 
     summary = run_demo(DemoOptions(out=out, file=file, workload=workload, train=train, seed=seed))

@@ -138,6 +138,7 @@ def _method(summary: Summary) -> str:
     )
     lines = [
         *table.facts(summary)[:1],
+        *summary["remarks"],
         f"mean end to end of each pass: {passes}",
         f"workload {summary['workload']}; seed {summary['seed']}; commit {summary['commit']}",
         summary["hardware"],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import msgspec
 from llmservice_sidecar.runtime import telemetry_names as names
 
@@ -51,8 +52,11 @@ async def measure(
 ) -> Measurement:
     """Capacity and all passes, and every span of them received. Raises PassFailed."""
     async with LoadClient(server.http, timeout_s=_REQUEST_TIMEOUT_S) as client:
-        model = await first_model(client)
-        forcing = await probe_forcing(client, model=model)
+        try:
+            model = await first_model(client)
+            forcing = await probe_forcing(client, model=model)
+        except (aiohttp.ClientError, LookupError, TimeoutError, ValueError) as error:
+            raise PassFailed(f"the server does not serve: {error}") from error
         if not forcing.works:
             raise PassFailed(f"answers would not have their recorded lengths: {forcing.reason}")
         factory = CallFactory(model=model, max_tokens=common_max_tokens(rows), force_lengths=True)

@@ -10,7 +10,7 @@ from typing import Final, TypedDict
 from llmservice_sidecar.core.request import Outcome
 
 from llmservice_lab.demo.figures import mean_by_row
-from llmservice_lab.demo.passes import BASELINE, Measurement
+from llmservice_lab.demo.passes import BASELINE, DISTURBED, Measurement
 from llmservice_lab.demo.records import Record
 from llmservice_lab.results import (
     WARM_UP_SHARE,
@@ -33,6 +33,7 @@ class PassSummary(TypedDict):
     requests: int
     e2e_mean_s: float | None
     queue_wait_mean_s: float | None
+    token_s: float
 
 
 class Comparison(TypedDict):
@@ -60,6 +61,7 @@ class Summary(TypedDict):
     passes: list[PassSummary]
     comparison: Comparison
     verdict: str
+    remarks: list[str]
     failures: list[str]
 
 
@@ -95,9 +97,13 @@ def summarise_demo(
         offered_rps=measurement.offered_rps,
         offered_load=measurement.offered_load,
         runs=runs,
-        passes=[_pass(records) for records in passes],
+        passes=[
+            _pass(records, token_s=one.token_s)
+            for one, records in zip(measurement.passes, passes, strict=True)
+        ],
         comparison=comparison,
         verdict=verdict(comparison),
+        remarks=remarks(measurement),
         failures=failures(measurement, runs),
     )
 
@@ -132,6 +138,21 @@ def verdict(comparison: Comparison) -> str:
     if ratio < 1:
         return f"{CONTENDER} won this run: {against}."
     return f"{CONTENDER} did not win this run: {against}."
+
+
+def remarks(measurement: Measurement) -> list[str]:
+    """What a reader should know about the machine during this run."""
+    found = [
+        f"{label} was measured twice: the machine was disturbed" for label in measurement.repeated
+    ]
+    quietest_s = min(one.token_s for one in measurement.passes)
+    found += [
+        f"pass {one.index} {one.policy} ran on a machine {one.token_s / quietest_s:.2f} x as slow "
+        "as the quietest pass: compare with care"
+        for one in measurement.passes
+        if one.token_s > DISTURBED * quietest_s
+    ]
+    return found
 
 
 def failures(measurement: Measurement, runs: Sequence[RunSummary]) -> list[str]:
@@ -189,7 +210,7 @@ def _as_result(record: Record) -> RequestRecord:
     )
 
 
-def _pass(records: Sequence[Record]) -> PassSummary:
+def _pass(records: Sequence[Record], *, token_s: float) -> PassSummary:
     measured = records[int(len(records) * WARM_UP_SHARE) :]
     return PassSummary(
         index=records[0].pass_index,
@@ -197,6 +218,7 @@ def _pass(records: Sequence[Record]) -> PassSummary:
         requests=len(measured),
         e2e_mean_s=quantiles([record.e2e_s for record in measured])["mean"],
         queue_wait_mean_s=quantiles([record.queue_wait_s for record in measured])["mean"],
+        token_s=token_s,
     )
 
 

@@ -55,7 +55,7 @@ def facts(summary: Summary) -> list[str]:
         f"{summary['offered_load']:.2f} of it; first tenth of each pass left out as warm-up"
     )
     failed = [f"FAILED: {failure}" for failure in summary["failures"]]
-    return [load, summary["verdict"], *failed]
+    return [load, *summary["remarks"], summary["verdict"], *failed]
 
 
 def _row(
