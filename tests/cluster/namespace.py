@@ -120,18 +120,13 @@ def processes_inside(pid: int) -> list[int]:
 def create(*, keep: Path) -> Namespace:
     """Make the namespaces; `keep` is the one folder whose contents stay on disk."""
     keep.mkdir(parents=True, exist_ok=True)
-    outer = subprocess.Popen(
-        shlex.split(
-            "unshare --mount --net --pid --fork --mount-proc --propagation private "
-            "catatonit -- sleep infinity"
-        ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
+    # Through a shell, so that it is nobody's child and outlives the command that asked for it.
+    unshare = (
+        "setsid unshare --mount --net --pid --fork --mount-proc --propagation private "
+        "catatonit -- sleep infinity < /dev/null > /dev/null 2>&1 & echo $!"
     )
-    namespace = Namespace(_first_child(outer.pid))
+    started = subprocess.run(["sh", "-c", unshare], capture_output=True, text=True, check=True)
+    namespace = Namespace(_first_child(int(started.stdout)))
     try:
         _connect(namespace)
         # `keep` as this process sees it: under /var it would vanish below the overlay.
