@@ -103,6 +103,7 @@ class App:
             await stack.enter_async_context(self._engine)
             await stack.enter_async_context(_background(self.readiness.poll(self._engine)))
             await stack.enter_async_context(_background(self._live_file.follow()))
+            await stack.enter_async_context(_background(self.pipeline.gain.follow()))
             await self._ops.start()
             stack.push_async_callback(self._ops.close)
             await self._http.start()

@@ -50,6 +50,11 @@ class Ordering:
         return self._gate.state.policy.name
 
     @property
+    def tail_weight(self) -> float:
+        """Theta: how strongly waiting counts against size."""
+        return self._live.tail_weight
+
+    @property
     def limit_reason(self) -> str:
         """What sets the limit of slots in flight."""
         bound = self._live.max_concurrency

@@ -26,6 +26,7 @@ from llmservice_sidecar.runtime.answering import Answering, until
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Served
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S, Drain
+from llmservice_sidecar.runtime.gain import EstimatedGain
 from llmservice_sidecar.runtime.ordering import Ordering
 from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
 from llmservice_sidecar.runtime.predicting import Predicting
@@ -53,6 +54,7 @@ class Pipeline:
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
         self._ids: set[RequestId] = set()
+        self.gain: Final = EstimatedGain(gate, ordering)
         self.drain: Final = Drain(
             in_use=lambda: len(self._ids),
             close=gate.close,
@@ -132,6 +134,7 @@ class Pipeline:
             tau=guard.tau,
             tau_lower=guard.tau_lower,
             tau_upper=guard.tau_upper,
+            estimated_gain_ratio=self.gain.ratio,
         )
 
     def apply_live(self, live: LiveConfig) -> None:
@@ -170,6 +173,19 @@ class Pipeline:
             if asking is not None:
                 asking.cancel()
             self._ordering.ended(request_id, account.prediction, ticket.output_tokens)
+            self._learn_gain(account, ticket)
+
+    def _learn_gain(self, account: Account, ticket: Ticket) -> None:
+        if ticket.output_tokens is None or account.prediction is None:
+            return
+        request = ticket.request
+        elapsed_s = self._telemetry.clock() - request.arrived_at
+        self.gain.served(
+            request,
+            account.prediction,
+            service_s=elapsed_s - ticket.wait_s,
+            output_tokens=ticket.output_tokens,
+        )
 
     def _ask(
         self, account: Account, request_id: RequestId, span: Span
