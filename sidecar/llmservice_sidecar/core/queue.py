@@ -15,18 +15,13 @@ from llmservice_sidecar.core.request import Request, RequestId
 Key = tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiting:
     """A queued request under its key; `number` counts arrivals and breaks ties."""
 
     key: Key
     number: int
     request: Request
-    work_tokens: float
-
-    @property
-    def rank(self) -> tuple[Key, int]:
-        return (self.key, self.number)
 
 
 def _rank(item: Waiting) -> tuple[Key, int]:
@@ -72,17 +67,17 @@ class RequestQueue:
 
     def push(self, request: Request, *, key: Key, number: int) -> None:
         """Add a request. `number` must be unique; the id must not be queued."""
-        item = Waiting(key, number, request, request.work_tokens)
+        item = Waiting(key, number, request)
         insort(self._order, item, key=_rank)
         self._by_id[request.id] = item
-        self._work_tokens += item.work_tokens
+        self._work_tokens += request.work_tokens
         self._predicted_tokens += request.predicted_tokens
 
     def remove(self, request_id: RequestId) -> Waiting:
         """Take a request out, wherever it stands. Raises KeyError if it is not queued."""
         item = self._by_id.pop(request_id)
-        del self._order[bisect_left(self._order, item.rank, key=_rank)]
-        self._work_tokens -= item.work_tokens
+        del self._order[bisect_left(self._order, _rank(item), key=_rank)]
+        self._work_tokens -= item.request.work_tokens
         self._predicted_tokens -= item.request.predicted_tokens
         if not self._order:
             # Sums of floats drift; an empty queue is the moment to forget that.
@@ -91,14 +86,12 @@ class RequestQueue:
 
     def position(self, request_id: RequestId) -> int:
         """How many stand before it. Raises KeyError if it is not queued."""
-        return bisect_left(self._order, self._by_id[request_id].rank, key=_rank)
+        return bisect_left(self._order, _rank(self._by_id[request_id]), key=_rank)
 
     def rekey(self, key_of: Callable[[Request], Key]) -> None:
         """Give all a new key. O(n log n)."""
-        self._order = sorted(
-            (Waiting(key_of(i.request), i.number, i.request, i.work_tokens) for i in self._order),
-            key=_rank,
-        )
-        self._by_id = {item.request.id: item for item in self._order}
-        self._work_tokens = sum(item.work_tokens for item in self._order)
+        for item in self._order:
+            item.key = key_of(item.request)
+        self._order.sort(key=_rank)
+        self._work_tokens = sum(item.request.work_tokens for item in self._order)
         self._predicted_tokens = sum(item.request.predicted_tokens for item in self._order)

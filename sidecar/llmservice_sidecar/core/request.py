@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NewType
 
@@ -42,6 +42,8 @@ class Request:
     """One inference call as the gate sees it: sizes and times, never text.
 
     Times are seconds on the driver's clock. `slots` is n x prompts: what it occupies while running.
+    `predicted_tokens` are the output tokens of all slots, at least 1 and at most `max_tokens` each;
+    `work_tokens` add the prompt at its weight, in decode tokens.
     """
 
     id: RequestId
@@ -51,6 +53,9 @@ class Request:
     max_tokens: int | None = None
     slots: int = 1
     tenant: str | None = None
+    # Follow from the above; kept because keys are made of them for a whole queue at once.
+    predicted_tokens: float = field(init=False, repr=False, compare=False)
+    work_tokens: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -59,20 +64,16 @@ class Request:
             raise ValueError(
                 f"request {self.id!r}: arrived_at is {self.arrived_at}, must be finite"
             )
+        predicted = _predicted_tokens(self.prediction, self.max_tokens) * self.slots
+        work = predicted + PREFILL_WEIGHT * max(self.prompt_tokens, 0)
+        object.__setattr__(self, "predicted_tokens", predicted)
+        object.__setattr__(self, "work_tokens", work)
 
-    @property
-    def predicted_tokens(self) -> float:
-        """Predicted output tokens over all slots; at least 1 each, at most `max_tokens` each.
 
-        Whatever a predictor says ends as a positive finite number: NaN counts as the upper bound.
-        """
-        bound = MAX_PREDICTED_TOKENS if self.max_tokens is None else float(self.max_tokens)
-        predicted = self.prediction.output_tokens
-        if math.isnan(predicted):
-            predicted = UNPREDICTED_TOKENS if self.max_tokens is None else bound
-        return max(min(predicted, bound, MAX_PREDICTED_TOKENS), 1.0) * self.slots
-
-    @property
-    def work_tokens(self) -> float:
-        """Predicted work in decode tokens: output of all slots, and the prompt at its weight."""
-        return self.predicted_tokens + PREFILL_WEIGHT * max(self.prompt_tokens, 0)
+def _predicted_tokens(prediction: Prediction, max_tokens: int | None) -> float:
+    """Whatever a predictor says as a positive finite number; NaN counts as the upper bound."""
+    bound = MAX_PREDICTED_TOKENS if max_tokens is None else float(max_tokens)
+    predicted = prediction.output_tokens
+    if math.isnan(predicted):
+        predicted = UNPREDICTED_TOKENS if max_tokens is None else bound
+    return max(min(predicted, bound, MAX_PREDICTED_TOKENS), 1.0)
