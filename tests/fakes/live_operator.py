@@ -33,14 +33,19 @@ OWNED = (
 class LiveOperator:
     """`python -m llmservice_operator` against a control plane; its log is in `log`."""
 
-    def __init__(self, plane: ControlPlane, *arguments: str) -> None:
+    def __init__(
+        self, plane: ControlPlane, *arguments: str, kubeconfig: Path | None = None
+    ) -> None:
+        environment = os.environ | plane.environment
+        if kubeconfig is not None:
+            environment["KUBECONFIG"] = str(kubeconfig)
         self.port = free_port()
         with tempfile.NamedTemporaryFile("wb", prefix="operator-", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "llmservice_operator", f"--liveness-port={self.port}",
                  *arguments],
-                env=os.environ | plane.environment,
+                env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
@@ -114,8 +119,9 @@ class View:
 
     def condition(self, kind: str, *, name: str = "svc") -> Json:
         """One condition of an LLMService, empty when it is not there yet."""
-        status = self.get(f"llmsvc/{name}").get("status", {})
-        return next((c for c in status.get("conditions", ()) if c["type"] == kind), {})
+        status: Json = self.get(f"llmsvc/{name}").get("status", {})
+        conditions: list[Json] = status.get("conditions", [])
+        return next((entry for entry in conditions if entry["type"] == kind), Json())
 
     def reason(self, kind: str, *, name: str = "svc") -> tuple[str, str]:
         """Status and reason of a condition."""
@@ -138,7 +144,7 @@ class View:
 
 
 def eventually(
-    look: Callable[[], T], *, until: Callable[[T], bool] = bool, within_s: float = 20.0
+    look: Callable[[], T], *, until: Callable[[T], bool] = bool, within_s: float = 40.0
 ) -> T:
     """Look until it is as wanted; fails with what was seen last."""
     deadline = time.monotonic() + within_s

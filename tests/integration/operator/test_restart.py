@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -62,9 +63,10 @@ def test_changes_made_while_no_operator_runs_are_caught_up(plane: ControlPlane, 
     view.patch("llmsvc/kept", {"spec": {"replicas": 4}})
     view.apply("new")
     with running(plane, view):
-        eventually(lambda: complete(view, 2), within_s=40)
+        eventually(lambda: view.exist("kept") and view.exist("new"), within_s=40)
         eventually(lambda: view.get("deploy/kept")["spec"]["replicas"], until=lambda n: n == 4)
-        assert view.exist("new")
+        # And nothing of the one that went.
+        eventually(lambda: complete(view, 2), within_s=40)
 
 
 def test_successor_of_the_same_version_writes_nothing(plane: ControlPlane, view: View) -> None:
@@ -120,6 +122,24 @@ def test_operator_upgrade_restarts_nothing_until_it_is_asked_to(
             until=lambda pod: pod["containers"][0]["image"] == "engine:new",
         )
         assert pod["initContainers"][0]["image"] == "sidecar:new"
+
+
+def test_operator_without_the_crd_says_so_and_waits_for_it(plane: ControlPlane, view: View) -> None:
+    crd = plane.kubectl("get", "crd", "llmservices.llmservice.dev", "-o", "json")
+    manifest = json.loads(crd)
+    manifest["metadata"] = {"name": manifest["metadata"]["name"]}
+    plane.kubectl("delete", "crd", "llmservices.llmservice.dev", "--timeout=30s")
+    try:
+        with running(plane, view) as operator:
+            eventually(lambda: "install the CRD" in operator.log.read_text())
+            plane.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
+            plane.kubectl("wait", "--for=condition=Established",
+                          "crd/llmservices.llmservice.dev", "--timeout=30s")  # fmt: skip
+            view.apply()
+            eventually(view.exist, within_s=40)
+    finally:
+        plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-",
+                      stdin=json.dumps(manifest))  # fmt: skip
 
 
 def settled(view: View, names: tuple[str, ...]) -> None:
