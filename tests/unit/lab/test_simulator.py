@@ -17,7 +17,7 @@ from llmservice_sidecar.core.request import Outcome
 
 # One slot and a step of one second: a request's service is its output tokens, exactly.
 ONE_SERVER = CostModel(step_s=1.0, per_decode_s=0.0, per_prefill_token_s=0.0)
-COUNT = 20_000
+COUNT = 10_000
 
 
 def rows_of(lengths: Sequence[int]) -> list[WorkloadRequest]:
@@ -107,7 +107,7 @@ def mixed(count: int, *, seed: int) -> list[int]:
     ],
 )
 def test_boosted_order_against_arrival_order(load: float, least: float, most: float) -> None:
-    lengths, costs = mixed(4000, seed=7), COST_MODELS["tiny-cpu"]
+    lengths, costs = mixed(2500, seed=7), COST_MODELS["tiny-cpu"]
     capacity = measure_capacity(rows_of(lengths), costs=costs, slots=8)
     arrivals_s = poisson(load * capacity, len(lengths), seed=8)
 
@@ -185,7 +185,7 @@ def test_max_tokens_and_cached_tokens_shorten_the_work() -> None:
 
 
 def test_the_guard_stops_a_predictor_that_misleads() -> None:
-    lengths, costs = mixed(3000, seed=13), COST_MODELS["tiny-cpu"]
+    lengths, costs = mixed(2000, seed=13), COST_MODELS["tiny-cpu"]
     rows = rows_of(lengths)
     capacity = measure_capacity(rows, costs=costs, slots=8)
     arrivals_s = poisson(0.9 * capacity, len(rows), seed=14)
@@ -200,7 +200,7 @@ def test_the_guard_stops_a_predictor_that_misleads() -> None:
             slots=8,
             guarded=guarded,
         )
-        return mean_wait_s(simulate(setup)[1000:])
+        return mean_wait_s(simulate(setup)[600:])
 
     arrival_order = mean_wait(Fcfs(), guarded=False)
     assert mean_wait(Ssjf(), guarded=True) == pytest.approx(arrival_order, rel=0.05)
