@@ -133,7 +133,7 @@ async def test_random_cancels_leak_nothing() -> None:
         assert gate.state.in_flight_slots <= 3
     await asyncio.gather(*tasks, return_exceptions=True)
     assert (gate.state.in_flight_slots, gate.state.queued_requests) == (0, 0)
-    assert not gate._turns
+    assert gate.waiting == 0
 
 
 async def test_full_queue_rejects_at_once_with_a_retry_time() -> None:

@@ -35,7 +35,7 @@ class StreamMeter:
     """
 
     def __init__(self, *, keep_usage: bool) -> None:
-        self.events = 0
+        self.events: int = 0
         self.usage: Usage | None = None
         self.reason = Reason.STOP
         self.done = False  # the engine said that nothing follows

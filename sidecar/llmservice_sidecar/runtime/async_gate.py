@@ -58,6 +58,11 @@ class AsyncGate:
         """The gate itself, for reading. Changes go through this shell: it wakes the admitted."""
         return self._gate
 
+    @property
+    def waiting(self) -> int:
+        """Coroutines that wait for their turn; equal to the queued requests between ticks."""
+        return len(self._turns)
+
     @contextlib.asynccontextmanager
     async def admit(
         self,

@@ -34,7 +34,7 @@ class Exchange:
         self._gate = gate
         self._tokens_per_event = history.tokens_per_event
         self._meter = StreamMeter(keep_usage=account.call.include_usage)
-        self._next_progress = 1
+        self._next_progress: int = 1
 
     @property
     def queue_wait_s(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import openai
 import pytest
@@ -41,9 +41,10 @@ def body(path: str, prompt: str, number: int, *, stream: bool) -> dict[str, Any]
 
 def stable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: stable(item) for key, item in value.items() if key not in VOLATILE}
+        named = cast("dict[str, Any]", value)
+        return {key: stable(item) for key, item in named.items() if key not in VOLATILE}
     if isinstance(value, list):
-        return [stable(item) for item in value]
+        return [stable(item) for item in cast("list[Any]", value)]
     return value
 
 

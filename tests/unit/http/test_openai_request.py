@@ -176,7 +176,7 @@ def test_no_type_that_a_predictor_sees_can_hold_the_length() -> None:
 
 def test_the_query_describes_the_request() -> None:
     messages = [{"role": "system", "content": "be brief"}, *HELLO]
-    schema = {"type": "json_schema", "json_schema": {}}
+    schema: dict[str, Any] = {"type": "json_schema", "json_schema": {}}
     call = parse(
         CHAT,
         {
