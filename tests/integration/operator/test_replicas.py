@@ -31,7 +31,12 @@ SIDECAR_ADDRESS = "127.0.9.90"
 
 def report(**predictor: Any) -> StatusReport:
     """A healthy sidecar's report."""
-    told = {"mode": "Enforce", "kind": "Default", "state": "Ready", "samples": 500} | predictor
+    told: Json = {
+        "mode": "Enforce",
+        "kind": "Default",
+        "state": "Ready",
+        "samples": 500,
+    } | predictor
     return StatusReport(
         generation_applied=1,
         static_hash="0",
