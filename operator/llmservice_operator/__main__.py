@@ -24,8 +24,8 @@ _LOG_FORMATS: Final = {"text": kopf.LogFormat.FULL, "json": kopf.LogFormat.JSON}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and serve."""
-    given = _parser().parse_args(arguments)
-    settings = _settings(given)
+    given = parser().parse_args(arguments)
+    settings = settings_of(given)
     # kopf asks for the user's name, and a numeric user has no passwd entry.
     os.environ.setdefault("LOGNAME", "llmservice")
     port = settings.liveness_port
@@ -42,41 +42,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     images = default_images()
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="python -m llmservice_operator",
         description="Operator of LLMService objects. Run exactly one: two would fight.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
+    made.add_argument("--version", action="version", version=__version__)
+    made.add_argument(
         "--namespace",
         action="append",
         default=[],
         help="watch this namespace only (repeatable); without it the whole cluster",
     )
-    parser.add_argument("--sidecar-image", default=images.sidecar, help="default: %(default)s")
-    parser.add_argument("--engine-image", default=images.engine, help="default: %(default)s")
-    parser.add_argument(
-        "--engine-cpu-image", default=images.engine_cpu, help="default: %(default)s"
-    )
-    parser.add_argument(
+    made.add_argument("--sidecar-image", default=images.sidecar, help="default: %(default)s")
+    made.add_argument("--engine-image", default=images.engine, help="default: %(default)s")
+    made.add_argument("--engine-cpu-image", default=images.engine_cpu, help="default: %(default)s")
+    made.add_argument(
         "--image-pull-policy",
         choices=("Always", "IfNotPresent", "Never"),
         default="IfNotPresent",
         help="pull policy of the pods' containers (default: %(default)s)",
     )
-    parser.add_argument(
+    made.add_argument(
         "--liveness-port", type=int, default=8080, help="0: none (default: %(default)s)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--log-format", choices=tuple(_LOG_FORMATS), default="text", help="default: %(default)s"
     )
-    parser.add_argument("--verbose", action="store_true", help="log every event")
-    return parser
+    made.add_argument("--verbose", action="store_true", help="log every event")
+    return made
 
 
-def _settings(given: argparse.Namespace) -> OperatorSettings:
+def settings_of(given: argparse.Namespace) -> OperatorSettings:
+    """The settings that a parsed command line asks for."""
     images = Images(
         sidecar=given.sidecar_image,
         engine=given.engine_image,

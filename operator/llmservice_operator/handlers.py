@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import kopf
 from llmservice_api import names
 
-from llmservice_operator.cluster import ServiceKey
+from llmservice_operator.cluster import ClusterError, ServiceKey
 from llmservice_operator.settings import OperatorSettings
 
 _OWNED: Final = (
@@ -50,7 +50,11 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings, namespaced=namespaced)
-        await runner.start()
+        try:
+            await runner.start()
+        except ClusterError as error:
+            # No use in trying again: the process has to be started differently.
+            raise kopf.PermanentError(str(error)) from error
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:

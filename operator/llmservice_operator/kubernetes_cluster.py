@@ -128,13 +128,23 @@ class KubernetesCluster:
 
 @asynccontextmanager
 async def connected() -> AsyncGenerator[KubernetesCluster]:
-    """The cluster of $KUBECONFIG or ~/.kube/config, inside a pod the one it runs in."""
+    """The cluster of $KUBECONFIG or ~/.kube/config, inside a pod the one it runs in.
+
+    Raises ClusterError when neither names a cluster.
+    """
     settings = client.Configuration()
     load = cast("Any", config)  # untyped
-    if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-        load.load_incluster_config(client_configuration=settings)
-    else:
-        await load.load_kube_config(client_configuration=settings)
+    # Read here: the client's own default is made when it is imported.
+    given = os.environ.get("KUBECONFIG")
+    try:
+        if given is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            load.load_incluster_config(client_configuration=settings)
+        else:
+            await load.load_kube_config(config_file=given, client_configuration=settings)
+    except config.ConfigException as error:
+        raise ClusterError(
+            f"no cluster to work for: {error}; set KUBECONFIG, or run in a pod with a token"
+        ) from error
     settings.connection_pool_maxsize = _CONNECTIONS
     async with client.ApiClient(settings) as api:
         yield KubernetesCluster(api)

@@ -41,7 +41,7 @@ class OperatorProcess:
             self._queue.add(key)
 
     async def start(self) -> None:
-        """Connect and begin to work."""
+        """Connect and begin to work. Raises ClusterError when no cluster is configured."""
         settings = self._settings
         cluster = await self._resources.enter_async_context(connected())
         await _until_served(cluster, every_s=settings.settling_recheck_s)
@@ -87,11 +87,16 @@ class OperatorProcess:
 
 async def _until_served(cluster: KubernetesCluster, *, every_s: float) -> None:
     """Wait for the CRD: bound to namespaces, kopf looks for it once and never again."""
-    while not await cluster.served():
-        _log.warning(
-            "%s is not served: install the CRD (kubectl apply -f crds/llmservice.yaml)",
-            names.API_VERSION,
-        )
+    while True:
+        try:
+            if await cluster.served():
+                return
+            _log.warning(
+                "%s is not served: install the CRD (kubectl apply -f crds/llmservice.yaml)",
+                names.API_VERSION,
+            )
+        except ClusterError as error:
+            _log.warning("the API server cannot be asked: %s", error)
         await asyncio.sleep(every_s)
 
 

@@ -69,6 +69,8 @@ def pod_template(service: Service, *, rendered: Rendering, pull_policy: str) -> 
     sidecar = sidecar_container(service, image=rendered.sidecar_image)
     for container in (engine, sidecar):
         container["imagePullPolicy"] = pull_policy
+        # The last lines of the log, for the status of a container that ended in an error.
+        container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     annotations = {
         "kubectl.kubernetes.io/default-container": names.CONTAINER_ENGINE,
         names.ANNOTATION_STATIC_HASH: static_hash(service),

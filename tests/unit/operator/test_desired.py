@@ -177,6 +177,7 @@ def test_a_workload_without_a_record_gets_one() -> None:
         pytest.param(
             {"metadata": {"labels": {names.LABEL_NAME: "other"}}}, "must stay", id="another label"
         ),
+        pytest.param({"spec": {"$patch": "replace"}}, "not supported", id="an unknown directive"),
         pytest.param(
             {"spec": {"containers": [{"image": "x"}]}}, "needs 'name'", id="an entry without a key"
         ),
