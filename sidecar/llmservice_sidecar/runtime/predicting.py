@@ -80,4 +80,6 @@ class Predicting:
 def _report_failure(task: asyncio.Task[None]) -> None:
     # A predictor never fails a request: the prior stays, and the log says what is broken.
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("the predictor failed; the request keeps its prior", exc_info=error)
+        # Its type only: the text of a third party's error may quote the prompt.
+        kind = type(error).__name__
+        _log.error("the predictor failed with %s; the request keeps its prior", kind)
