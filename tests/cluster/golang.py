@@ -40,10 +40,11 @@ def _version(go: str) -> tuple[int, ...]:
 
 
 def _install(environment: Path) -> None:
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    install = [*uv, "pip", "install", "--python", str(environment), "--require-hashes"]
     steps = (
-        [sys.executable, "-m", "venv", str(environment)],
-        [*pip, "--require-hashes", "-r", str(_REQUIREMENTS)],
+        [*uv, "venv", "--clear", str(environment)],
+        [*install, "-r", str(_REQUIREMENTS)],
     )
     for step in steps:
         done = subprocess.run(step, capture_output=True, text=True, check=False)
