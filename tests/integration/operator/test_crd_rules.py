@@ -13,6 +13,7 @@ import yaml
 from cluster.controlplane import ControlPlane
 
 CRD = Path(__file__).parents[3] / "crds" / "llmservice.yaml"
+EXAMPLES = sorted((CRD.parents[1] / "examples").glob("*.yaml"))
 SCHEMA: dict[str, Any] = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]
 Json = dict[str, Any]
 
@@ -229,3 +230,12 @@ def test_scale_is_refused_where_scaling_decides(plane: ControlPlane, namespace: 
                   stdin=manifest({"scaling": {"maxReplicas": 3}}))  # fmt: skip
     said = refusal(plane, "scale", "llmsvc/svc", "--replicas=2", "-n", namespace)
     assert "spec.replicas and spec.scaling exclude each other" in said
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in EXAMPLES])
+def test_example_is_accepted(plane: ControlPlane, path: Path) -> None:
+    plane.kubectl("create", "--dry-run=server", "-f", str(path))
+
+
+def test_there_are_examples() -> None:
+    assert EXAMPLES

@@ -74,19 +74,6 @@ def test_operator_does_all_its_work_with_the_charts_rights(
                       stdin=yaml.safe_dump_all(granted))  # fmt: skip
 
 
-def test_rights_hold_no_wildcard_and_no_secret() -> None:
-    rules = [
-        rule
-        for namespaced in (True, False)
-        for item in rights("ns", namespaced=namespaced)
-        for rule in item.get("rules", ())
-    ]
-    assert rules
-    words = {word for rule in rules for key in rule for word in rule[key]}
-    assert "*" not in words
-    assert not {"secrets", "pods/exec", "escalate", "bind", "impersonate"} & words
-
-
 def test_operator_does_not_reach_another_namespace(
     plane: ControlPlane, view: View, tmp_path: Path
 ) -> None:
