@@ -73,7 +73,6 @@ def run_demo(options: DemoOptions) -> Summary:
                 )
             return conclude(
                 measurement,
-                rows,
                 payloads=receiver.payloads,
                 provenance=_provenance(service, options),
                 files=DemoFiles.under(options.out),
@@ -180,7 +179,12 @@ def _server(pod: RunningPod) -> Server:
                 f"the predictor is {report.predictor.state} {report.predictor.message}".rstrip()
             )
 
-    return Server(http=pod.addresses.http, queued=queued, set_policy=set_policy)
+    return Server(
+        http=pod.addresses.http,
+        slots=pod.plan.static.engine.slots,
+        queued=queued,
+        set_policy=set_policy,
+    )
 
 
 def _provenance(service: LocalService, options: DemoOptions) -> Provenance:

@@ -60,6 +60,7 @@ def measurement(
         )
         payloads += [_payload(reply, row) for reply, row in zip(replies, rows, strict=True)]
     measured = Measurement(
+        rows=rows,
         capacity_before_rps=2.0,
         capacity_after_rps=capacity_after_rps,
         offered_rps=1.85,

@@ -25,6 +25,10 @@ ORDER: Final = ("FCFS", "SSJF", "SSJF", "FCFS")
 BASELINE: Final = "FCFS"
 TARGET_LOAD: Final = 0.92
 WARM_UP_REQUESTS: Final = 24
+# A pass should take about this long; on a slow machine it has fewer requests, but never fewer
+# than leave 300 after the warm-up of a tenth.
+PASS_S: Final = 42.0
+LEAST_REQUESTS: Final = 340
 # A pass in which a token took this much longer than in the quietest one measured something else.
 DISTURBED: Final = 1.25
 REPEATS: Final = 1
@@ -37,6 +41,7 @@ class Server:
     """The server under measurement, as the passes need it."""
 
     http: str
+    slots: int
     queued: Callable[[], Awaitable[int]]  # requests waiting or running now
     set_policy: Callable[[str], Awaitable[None]]  # returns when the policy is in force
 
@@ -67,6 +72,7 @@ class Measurement:
     `repeated` names the passes that were measured once more because the machine was disturbed.
     """
 
+    rows: Sequence[WorkloadRequest]  # those of the workload that every pass replayed
     capacity_before_rps: float
     capacity_after_rps: float
     offered_rps: float
@@ -111,7 +117,8 @@ class Measurer:
     async def run(self) -> Measurement:
         """Warm-up, capacity, four passes, capacity. Raises PassFailed."""
         await self._server.set_policy(BASELINE)
-        await self._all_at_once("warm-up", self._rows[:WARM_UP_REQUESTS])
+        first = await self._all_at_once("warm-up", self._rows[:WARM_UP_REQUESTS])
+        self._rows = self._rows[: self._affordable(seconds_per_token(first))]
         before_rps = await self._capacity("capacity")
         offered_rps = TARGET_LOAD * before_rps
         arrivals_s = arrivals_at(self._rows, rate_rps=offered_rps)
@@ -123,12 +130,19 @@ class Measurer:
         await self._server.set_policy(BASELINE)
         after_rps = await self._capacity("capacity again")
         return Measurement(
+            rows=self._rows,
             capacity_before_rps=before_rps,
             capacity_after_rps=after_rps,
             offered_rps=offered_rps,
             passes=passes,
             repeated=self._repeated,
         )
+
+    def _affordable(self, token_s: float) -> int:
+        """How many requests a pass can have on a machine of this speed."""
+        tokens = math.fsum(row.output_tokens for row in self._rows) / len(self._rows)
+        capacity_rps = self._server.slots / (tokens * token_s)
+        return max(LEAST_REQUESTS, round(TARGET_LOAD * capacity_rps * PASS_S))
 
     async def _capacity(self, label: str) -> float:
         replies = await self._all_at_once(label, self._rows)

@@ -69,7 +69,6 @@ async def measure(
 
 def conclude(
     measurement: Measurement,
-    rows: Sequence[WorkloadRequest],
     *,
     payloads: Sequence[bytes],
     provenance: Provenance,
@@ -77,6 +76,7 @@ def conclude(
 ) -> Summary:
     """Join, summarise, write report, traces and summary. Raises TraceIncomplete."""
     spans = otlp.decode(payloads)
+    rows = measurement.rows
     passes: list[list[Record]] = [join(one, rows=rows, spans=spans) for one in measurement.passes]
     summary = summarise_demo(measurement, passes, provenance)
     files.report.write_text(render(summary, passes))

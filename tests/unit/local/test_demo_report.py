@@ -54,7 +54,6 @@ def concluded(directory: Path, *, capacity_after_rps: float = 2.0) -> Summary:
     measured, payloads = measurement(rows, capacity_after_rps=capacity_after_rps)
     return conclude(
         measured,
-        rows,
         payloads=payloads,
         provenance=PROVENANCE,
         files=DemoFiles.under(directory),
@@ -156,7 +155,6 @@ def test_a_trace_without_the_engines_span_is_named(tmp_path: Path) -> None:
     with pytest.raises(TraceIncomplete, match="request 5 has no span"):
         conclude(
             measured,
-            rows,
             payloads=[*payloads[:5], *payloads[6:]],
             provenance=PROVENANCE,
             files=DemoFiles.under(tmp_path),
