@@ -25,7 +25,9 @@ from llmservice_lab.engine.tiny_model import ensure_tiny_model
 ROOT: Final = Path(__file__).parents[2]
 NAMESPACE: Final = "llmservice-e2e"
 TOOLS_NAMESPACE: Final = "llmservice-e2e-tools"
-OPERATOR_NAMESPACE: Final = "llmservice-system"
+OPERATOR_NAMESPACE: Final = "llmservice-e2e-system"
+# Never the name under which somebody has really installed it.
+RELEASE: Final = "llmservice-e2e"
 _JAEGER_IMAGE: Final = f"localhost/llmservice-e2e/jaeger:{module_of('jaeger').version}"
 _PUBLIC_JAEGER_IMAGE: Final = f"docker.io/jaegertracing/all-in-one:{module_of('jaeger').version}"
 _UNPACK: Final = (
@@ -46,10 +48,10 @@ def cluster() -> Generator[Cluster]:
     """A cluster that has our images; a node that was started for it leaves no trace."""
     programs = ensure(E2E)
     given = given_kubeconfig()
-    if given is not None:
+    node = the_node()
+    if given is not None and given != node.kubeconfig:
         yield Cluster(Kube(programs["kubectl"], given), programs, _PUBLIC_JAEGER_IMAGE)
         return
-    node = the_node()
     was_up = node.running() is not None
     node.up()
     try:
@@ -79,17 +81,17 @@ def operator(kube: Kube) -> Generator[str]:
     kube.namespace(OPERATOR_NAMESPACE, level="restricted")
     with helm.Config(kubeconfig_path=kube.kubeconfig, namespace=OPERATOR_NAMESPACE) as config:
         # What a run that was killed has left; the definition is kept by the chart on purpose.
-        config.uninstall("llmservice", ignore_not_found=True, wait="watcher", timeout=60)
+        config.uninstall(RELEASE, ignore_not_found=True, wait="watcher", timeout=60)
         config.install(
             ROOT / "charts" / "llmservice",
-            "llmservice",
+            RELEASE,
             {"crds": {"keep": False}},
             namespace=OPERATOR_NAMESPACE,
             wait="watcher",
             timeout=120,
         )
         yield OPERATOR_NAMESPACE
-        config.uninstall("llmservice", wait="watcher", timeout=60)
+        config.uninstall(RELEASE, wait="watcher", timeout=60)
     kube.run("delete", "namespace", OPERATOR_NAMESPACE, "--timeout=60s")
 
 

@@ -129,7 +129,7 @@ def test_service_name_resolves_and_answers_inside_the_cluster(
 ) -> None:
     status = kube.get(f"llmservice/{SERVICE}", "-n", namespace)["status"]
     script = f"import urllib.request as r; print(r.urlopen({status['url'] + '/health'!r}).status)"
-    loader = ("loader", "-n", "llmservice-e2e-tools")
+    loader = ("loader", "-n", f"{namespace}-tools")
     assert kube.run("exec", *loader, "--", "python", "-c", script).strip() == "200"
 
 
@@ -142,8 +142,8 @@ def test_pods_carry_no_token_of_the_api_server(
 
 
 def test_operator_may_not_read_secrets(kube: Kube, operator: str) -> None:
-    account = f"system:serviceaccount:{operator}:llmservice"
-    allowed = kube.run("auth", "can-i", "--list", f"--as={account}", "-n", "llmservice-e2e")
+    account = f"system:serviceaccount:{operator}:llmservice-e2e"
+    allowed = kube.run("auth", "can-i", "--list", f"--as={account}")
     assert "llmservices.llmservice.dev" in allowed
     assert "secrets" not in allowed
 
