@@ -72,7 +72,7 @@ class Namespace:
         """Does the first process still run?"""
         try:
             stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
         return stat.rpartition(")")[2].split()[0] != "Z"
 
@@ -147,7 +147,7 @@ def _first_child(outer: int) -> int:
     while time.monotonic() < deadline:
         try:
             found = children.read_text(encoding="ascii").split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             break
         if found and Path(f"/proc/{found[0]}/comm").read_text(encoding="ascii") == "catatonit\n":
             return int(found[0])
