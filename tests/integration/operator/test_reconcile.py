@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from fakes.live_operator import LiveOperator, View, eventually
+from fakes.live_operator import View, eventually
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -221,89 +221,3 @@ def test_foreign_object_of_a_needed_name_is_not_touched(view: View) -> None:
     view.kubectl("delete", "configmap", "svc-config")
     eventually(view.exist)
     eventually(lambda: view.reason("Stalled"), until=lambda seen: seen[0] == "False")
-
-
-def test_model_of_a_scheme_to_come_is_told(view: View) -> None:
-    view.apply(model={"uri": "hf://owner/name"})
-    eventually(
-        lambda: view.reason("ModelReady"), until=lambda seen: seen == ("False", "UnsupportedScheme")
-    )
-    assert view.reason("Ready") == ("False", "UnsupportedScheme")
-    assert not view.get("deploy/svc")
-
-
-def test_fields_that_are_not_acted_on_are_told(view: View) -> None:
-    view.apply(queue={"promoteAfterSeconds": 5}, monitoring={"podMonitor": "Enabled"})
-    eventually(
-        lambda: view.reason("SpecAccepted"),
-        until=lambda seen: seen == ("True", "PartiallyImplemented"),
-    )
-    said = view.condition("SpecAccepted")["message"]
-    assert "spec.queue.promoteAfterSeconds" in said
-    assert "spec.monitoring.podMonitor" in said
-
-
-def test_overlay_that_removes_the_engine_is_refused_and_nothing_changes(view: View) -> None:
-    view.apply()
-    eventually(view.exist)
-    before = view.get("deploy/svc")["metadata"]["generation"]
-    gone = {"spec": {"containers": [{"name": "main", "$patch": "delete"}]}}
-    view.patch("llmsvc/svc", {"spec": {"template": gone}})
-    eventually(
-        lambda: view.reason("SpecAccepted"), until=lambda seen: seen == ("False", "InvalidSpec")
-    )
-    assert "spec.template" in view.condition("SpecAccepted")["message"]
-    assert view.get("deploy/svc")["metadata"]["generation"] == before
-
-
-def test_pod_that_the_api_server_refuses_is_told_in_its_words(view: View) -> None:
-    view.apply(template={"spec": {"containers": [{"name": "main", "imagePullPolicy": "Often"}]}})
-    eventually(
-        lambda: view.reason("WorkloadsReady"), until=lambda seen: seen == ("False", "ApplyRefused")
-    )
-    said = view.condition("WorkloadsReady")["message"]
-    assert "imagePullPolicy" in said
-    assert view.reason("Stalled") == ("True", "ApplyRefused")
-
-
-def test_missing_claim_is_told_and_its_arrival_noticed(view: View) -> None:
-    view.apply(model={"uri": "pvc://weights/m"})
-    eventually(
-        lambda: view.reason("ModelReady"),
-        until=lambda seen: seen == ("False", "PersistentVolumeClaimNotFound"),
-    )
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "weights"},
-        "spec": {"accessModes": ["ReadOnlyMany"], "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    view.kubectl("create", "-f", "-", stdin=json.dumps(claim))
-    eventually(
-        lambda: view.reason("ModelReady"),
-        until=lambda seen: seen == ("True", "ClaimFound"),
-        within_s=30,
-    )
-
-
-def test_quota_is_told(view: View) -> None:
-    view.kubectl("create", "quota", "none", "--hard=pods=0")
-    eventually(lambda: view.get("quota/none").get("status", {}).get("hard"))
-    view.apply()
-    eventually(
-        lambda: view.reason("WorkloadsReady"), until=lambda seen: seen == ("False", "QuotaExceeded")
-    )
-
-
-def test_change_of_ready_is_told_as_an_event(view: View) -> None:
-    view.apply()
-    eventually(lambda: view.condition("Ready"))
-    view.patch("llmsvc/svc", {"spec": {"suspend": True}})
-    eventually(
-        lambda: [e for e in view.list("events") if e["involvedObject"]["kind"] == "LLMService"],
-        until=lambda events: any(e["reason"] == "Suspended" for e in events),
-    )
-
-
-def test_operator_is_alive(operator: LiveOperator) -> None:
-    assert operator.ended() is None
