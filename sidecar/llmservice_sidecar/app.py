@@ -208,8 +208,10 @@ class App:
         )
 
     def _apply(self, live: LiveConfig) -> None:
-        self.pipeline.apply_live(live)
+        # All that can be refused is checked first: a bad file must not be half in use.
+        make_policy(live.policy, tail_weight=live.tail_weight)
         self._tracing.sampler.set_arg(live.sampler_arg)
+        self.pipeline.apply_live(live)
 
 
 def static_hash(static: StaticConfig) -> str:
