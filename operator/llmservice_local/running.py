@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from llmservice_local.pod import LOOPBACK, PodPlan
 from llmservice_local.processes import ChildProcess
 
 _POLL_S: Final = 0.1
-_SIDECAR_START_S: Final = 30.0
+_ANNOUNCEMENT: Final = '{"http_port"'
+_SIDECAR_START_S: Final = 60.0
 _GRACE_S: Final = 10.0
 _PROPAGATION_S: Final = 30.0  # a drain may take this much longer than its own timeout
 
@@ -151,14 +153,15 @@ async def _ready(plan: PodPlan, sidecar: ChildProcess) -> Addresses:
 
 async def _announced(plan: PodPlan, sidecar: ChildProcess) -> Addresses:
     """The ports that the sidecar says it got: the system chose them."""
-    try:
-        line = await asyncio.wait_for(asyncio.shield(sidecar.announced), _SIDECAR_START_S)
-    except TimeoutError as error:
-        raise CommandError(
-            f"the sidecar did not say its ports within {_SIDECAR_START_S:g} s",
-            next_step=f"read its log: {sidecar.log}",
-            detail=sidecar.tail(),
-        ) from error
+    deadline = time.monotonic() + _SIDECAR_START_S
+    while (line := sidecar.line(_ANNOUNCEMENT)) is None:
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"the sidecar did not say its ports within {_SIDECAR_START_S:g} s",
+                next_step=f"read its log: {sidecar.log}",
+                detail=sidecar.tail(),
+            )
+        await asyncio.sleep(_POLL_S)
     said = cast("dict[str, int]", json.loads(line))
     return Addresses(
         http=f"http://{LOOPBACK}:{said['http_port']}",
