@@ -6,6 +6,7 @@ inside only: ending the namespace's first process takes every one of them away.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -99,15 +100,20 @@ class Namespace:
     def end(self) -> None:
         """Kill the first process and with it all; returns when none is left."""
         inside = processes_inside(self.pid)
-        try:
+        # When it has ended by itself, the rest may still be ending.
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
         deadline = time.monotonic() + _END_TIMEOUT_S
         while left := [pid for pid in inside if Namespace(pid).alive]:
             if time.monotonic() > deadline:
                 raise NamespaceError(f"processes {left} do not end: look at them with `ps`")
             time.sleep(0.05)
+
+
+def remove_link() -> None:
+    """Remove the machine's end of the link; the kernel would do so too, but in its own time."""
+    # Fails when it is gone already, which is what was wanted.
+    subprocess.run(["ip", "link", "delete", HOST_LINK], capture_output=True, check=False)
 
 
 def processes_inside(pid: int) -> list[int]:
@@ -136,6 +142,7 @@ def create(*, keep: Path) -> Namespace:
         namespace.run(["sh", "-c", setup])
     except BaseException:
         namespace.end()
+        remove_link()
         raise
     return namespace
 

@@ -80,6 +80,7 @@ class Node:
         space = self.running()
         if space is not None:
             space.end()
+        namespace.remove_link()
         (self.home / "node.json").unlink(missing_ok=True)
         for name in ("keys", "state"):
             shutil.rmtree(self.home / name, ignore_errors=True)
