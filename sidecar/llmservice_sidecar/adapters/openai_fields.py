@@ -82,6 +82,7 @@ _SAMPLING: Final[Mapping[str, Kind]] = {
     "logit_bias": OBJECT,
     "max_tokens": COUNT,
     "n": COUNT,
+    "return_token_ids": FLAG,  # vLLM's own; only adds to the answer what it consists of
     "seed": INTEGER,
     "stop": STOP,
 }

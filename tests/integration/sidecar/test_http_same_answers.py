@@ -30,6 +30,7 @@ def body(path: str, prompt: str, number: int, *, stream: bool) -> dict[str, Any]
         asked["messages"] = [{"role": "user", "content": prompt}]
     else:
         asked["prompt"] = prompt
+    asked["return_token_ids"] = True
     if number % 3:
         asked["vllm_xargs"] = {"out_len": 1 + number % 12}
     if stream:
@@ -56,13 +57,20 @@ def events(text: str) -> list[Any]:
 
 def folded(chunks: list[Any]) -> dict[str, Any]:
     """A stream without where its chunks are cut: under load the engine puts tokens together."""
-    answer: dict[str, Any] = {"text": "", "last": [], "usage": None, "fields": set[str]()}
+    answer: dict[str, Any] = {
+        "text": "",
+        "tokens": [],
+        "last": [],
+        "usage": None,
+        "fields": set[str](),
+    }
     for chunk in stable(chunks):
         answer["usage"] = chunk.get("usage") or answer["usage"]
         answer["fields"] |= chunk.keys()
         for choice in chunk["choices"]:
             delta = choice.pop("delta", {})
             answer["text"] += choice.pop("text", None) or delta.get("content") or ""
+            answer["tokens"] += choice.pop("token_ids", None) or []
             answer["fields"] |= {f"choice.{name}" for name in choice}
             if choice["finish_reason"] is not None:
                 answer["last"].append(choice)
@@ -104,7 +112,7 @@ def test_the_official_client_gets_the_same(
 
 
 def ask(client: openai.OpenAI, path: str, asked: dict[str, Any]) -> Any:
-    extra = {key: asked.pop(key) for key in ("vllm_xargs",) if key in asked}
+    extra = {key: asked.pop(key) for key in ("vllm_xargs", "return_token_ids") if key in asked}
     try:
         endpoint: Any = client.chat.completions if path == PATHS[0] else client.completions
         answer: Any = endpoint.create(**asked, extra_body=extra)
