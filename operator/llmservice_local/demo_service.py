@@ -161,6 +161,10 @@ def _server(pod: RunningPod) -> Server:
         ):
             return decode_report(await response.read())
 
+    async def start_over() -> str:
+        await pod.replace_sidecar()
+        return pod.addresses.http
+
     async def queued() -> int:
         queue = (await status()).queue
         return queue.queued_requests + queue.in_flight_slots
@@ -180,8 +184,8 @@ def _server(pod: RunningPod) -> Server:
             )
 
     return Server(
-        http=pod.addresses.http,
         slots=pod.plan.static.engine.slots,
+        start_over=start_over,
         queued=queued,
         set_policy=set_policy,
     )

@@ -41,7 +41,7 @@ class Addresses:
 
 @dataclass(slots=True, kw_only=True)
 class RunningPod:
-    """Both processes, ready. `failed()` ends only when one of them does."""
+    """Both processes, ready; `addresses` are the present sidecar's."""
 
     plan: PodPlan
     addresses: Addresses
@@ -49,13 +49,32 @@ class RunningPod:
     engine: ChildProcess
     sidecar: ChildProcess
     live: LiveConfig = field(init=False)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)  # no sidecar is being replaced
 
     def __post_init__(self) -> None:
         self.live = self.plan.live
+        self._settled.set()
 
     async def failed(self) -> CommandError:
         """Wait until one process ends by itself; what to tell then."""
-        return await _first_failure(self.engine, self.sidecar)
+        while True:
+            sidecar = self.sidecar
+            child, code = await _first_end(self.engine, sidecar)
+            await self._settled.wait()
+            if child is self.engine or child is self.sidecar:
+                return child.failure(code)
+
+    async def replace_sidecar(self) -> None:
+        """Put a fresh sidecar in the place of this one: all it has learned and queued is gone."""
+        self._settled.clear()
+        try:
+            await self.sidecar.stop(signal.SIGINT, grace_s=_GRACE_S)
+            self.sidecar = await _start_sidecar(self.plan, self.directory)
+            self.addresses = await _await_ready(
+                self.plan, self.engine, self.sidecar, start_timeout_s=_SIDECAR_START_S
+            )
+        finally:
+            self._settled.set()
 
     def apply(self, live: LiveConfig) -> None:
         """Write `live.json` in one step, as a changed ConfigMap appears to a pod."""
@@ -95,7 +114,8 @@ async def running_pod(
     (config / names.STATIC_CONFIG_FILE).write_text(encode_config(plan.static))
     (config / names.LIVE_CONFIG_FILE).write_text(encode_config(plan.live))
     # The kubelet's order: the sidecar first; it stops last.
-    sidecar = await ChildProcess.start(plan.sidecar, log=directory / "sidecar.log", extra={})
+    sidecar = await _start_sidecar(plan, directory)
+    pod: RunningPod | None = None
     try:
         engine = await ChildProcess.start(
             plan.engine,
@@ -104,14 +124,19 @@ async def running_pod(
         )
         try:
             addresses = await _await_ready(plan, engine, sidecar, start_timeout_s=start_timeout_s)
-            yield RunningPod(
+            pod = RunningPod(
                 plan=plan, addresses=addresses, directory=directory, engine=engine, sidecar=sidecar
             )
+            yield pod
         finally:
             await engine.stop(signal.SIGTERM, grace_s=_GRACE_S)
     finally:
         # At once: whoever wanted a drain has had it, and a sidecar drains again on SIGTERM.
-        await sidecar.stop(signal.SIGINT, grace_s=_GRACE_S)
+        await (pod.sidecar if pod else sidecar).stop(signal.SIGINT, grace_s=_GRACE_S)
+
+
+async def _start_sidecar(plan: PodPlan, directory: Path) -> ChildProcess:
+    return await ChildProcess.start(plan.sidecar, log=directory / "sidecar.log", extra={})
 
 
 def _module_path(plan: PodPlan, engine_path: Path) -> list[str]:
@@ -122,14 +147,15 @@ def _module_path(plan: PodPlan, engine_path: Path) -> list[str]:
 async def _await_ready(
     plan: PodPlan, engine: ChildProcess, sidecar: ChildProcess, *, start_timeout_s: float
 ) -> Addresses:
-    failure = asyncio.create_task(_first_failure(engine, sidecar))
+    ended = asyncio.create_task(_first_end(engine, sidecar))
     ready = asyncio.create_task(_ready(plan, sidecar))
     try:
         done, _ = await asyncio.wait(
-            {failure, ready}, timeout=start_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            {ended, ready}, timeout=start_timeout_s, return_when=asyncio.FIRST_COMPLETED
         )
-        if failure in done:
-            raise failure.result()
+        if ended in done:
+            child, code = ended.result()
+            raise child.failure(code)
         if ready in done:
             return ready.result()
         raise CommandError(
@@ -138,7 +164,7 @@ async def _await_ready(
             detail=engine.tail(),
         )
     finally:
-        failure.cancel()
+        ended.cancel()
         ready.cancel()
 
 
@@ -180,7 +206,8 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
         return False  # not listening yet
 
 
-async def _first_failure(*children: ChildProcess) -> CommandError:
+async def _first_end(*children: ChildProcess) -> tuple[ChildProcess, int]:
+    """The child that ends first, and its exit code."""
     waits = {asyncio.create_task(child.wait()): child for child in children}
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -188,4 +215,4 @@ async def _first_failure(*children: ChildProcess) -> CommandError:
         for task in waits:
             task.cancel()
     first = next(iter(done))
-    return waits[first].failure(first.result())
+    return waits[first], first.result()

@@ -86,7 +86,7 @@ class LoadClient:
         headers: Mapping[str, str] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._target = target.rstrip("/")
+        self.target = target  # base URL; may be set anew between requests
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._headers = dict(headers or {})
         self._clock = clock
@@ -106,13 +106,13 @@ class LoadClient:
 
     async def get(self, path: str) -> dict[str, object]:
         """The JSON object at `path`. Raises aiohttp.ClientError or ValueError."""
-        async with self._open().get(self._target + path) as response:
+        async with self._open().get(self._url(path)) as response:
             response.raise_for_status()
             return cast("dict[str, object]", await response.json(content_type=None))
 
     async def post(self, path: str, body: Mapping[str, object]) -> tuple[int, dict[str, object]]:
         """Status and JSON object of one plain request. Raises aiohttp.ClientError or ValueError."""
-        async with self._open().post(self._target + path, json=body) as response:
+        async with self._open().post(self._url(path), json=body) as response:
             return response.status, cast("dict[str, object]", await response.json())
 
     async def send(self, call: Call, *, due_s: float) -> Reply:
@@ -122,7 +122,7 @@ class LoadClient:
         sent_s = self._clock()
         try:
             async with self._open().post(
-                self._target + call.path,
+                self._url(call.path),
                 data=json.dumps(call.body).encode(),
                 headers={
                     "Content-Type": "application/json",
@@ -162,6 +162,9 @@ class LoadClient:
         _parse_tail(reading)
         if not reading.error and not reading.finished:
             reading.error = "the stream ended before [DONE]"
+
+    def _url(self, path: str) -> str:
+        return f"{self.target.rstrip('/')}{path}"
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

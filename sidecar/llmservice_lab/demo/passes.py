@@ -40,8 +40,8 @@ _SETTLE_TIMEOUT_S: Final = 30.0
 class Server:
     """The server under measurement, as the passes need it."""
 
-    http: str
     slots: int
+    start_over: Callable[[], Awaitable[str]]  # forget all requests so far; returns the base URL
     queued: Callable[[], Awaitable[int]]  # requests waiting or running now
     set_policy: Callable[[str], Awaitable[None]]  # returns when the policy is in force
 
@@ -124,7 +124,6 @@ class Measurer:
         arrivals_s = arrivals_at(self._rows, rate_rps=offered_rps)
         passes: list[Pass] = []
         for index, policy in enumerate(ORDER, start=1):
-            await self._server.set_policy(policy)
             label = f"pass {index}/{len(ORDER)} {policy}"
             passes.append(await self._steady_pass(index, label=label, arrivals_s=arrivals_s))
         await self._server.set_policy(BASELINE)
@@ -163,6 +162,10 @@ class Measurer:
         return measured
 
     async def _pass(self, index: int, *, label: str, arrivals_s: Sequence[float]) -> Pass:
+        # Every pass begins with a gate that knows nothing: what it learned of the work in the
+        # system from the capacity run, all at once, would spoil the order of the next pass.
+        self._client.target = await self._server.start_over()
+        await self._server.set_policy(ORDER[index - 1])
         epoch_offset_s = time.time() - time.monotonic()
         started_s = time.monotonic()
         replies = await self._replay(label, self._rows, arrivals_s)

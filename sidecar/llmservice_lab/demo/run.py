@@ -51,7 +51,7 @@ async def measure(
     server: Server, rows: Sequence[WorkloadRequest], *, receiver: SpanReceiver, stage: Stage
 ) -> Measurement:
     """Capacity and all passes, and every span of them received. Raises PassFailed."""
-    async with LoadClient(server.http, timeout_s=_REQUEST_TIMEOUT_S) as client:
+    async with LoadClient(await server.start_over(), timeout_s=_REQUEST_TIMEOUT_S) as client:
         try:
             model = await first_model(client)
             forcing = await probe_forcing(client, model=model)
