@@ -63,7 +63,9 @@ def test_operator_does_all_its_work_with_the_charts_rights(
         eventually(lambda: view.get("svc/svc"))
         assert operator.stop() == 0
         log = operator.log.read_text().lower()
-        assert "forbidden" not in log
+        # Cluster-wide it also sees the namespaces of other tests end: no right is missing there.
+        refused = [line for line in log.splitlines() if "forbidden" in line]
+        assert [line for line in refused if "being terminated" not in line] == []
         assert "not enough permissions" not in log
     finally:
         print(operator.log.read_text()[-10_000:])
