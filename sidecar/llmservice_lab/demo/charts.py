@@ -128,7 +128,7 @@ def number(value: float) -> str:
     """A short label: 0.05, 3, 12k."""
     if value >= 10_000:
         return f"{value / 1000:g}k"
-    return f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _title(text: str) -> str:
