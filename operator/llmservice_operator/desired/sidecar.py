@@ -17,6 +17,8 @@ _FIELDS: Final = {
     "POD_NAMESPACE": "metadata.namespace",
     "POD_UID": "metadata.uid",
 }
+# The predictor's linear algebra is small: more threads only cost memory, one per core of the node.
+_VALUES: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _RESOURCES: Final[Manifest] = {"requests": {"cpu": "250m", "memory": "256Mi"}}
 
 
@@ -29,8 +31,11 @@ def sidecar_container(service: Service, *, image: str) -> Manifest:
         "restartPolicy": "Always",
         "command": ["python", "-m", "llmservice_sidecar", "--config-dir", names.CONFIG_DIR],
         "env": [
-            {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-            for name, path in _FIELDS.items()
+            *({"name": name, "value": value} for name, value in _VALUES.items()),
+            *(
+                {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+                for name, path in _FIELDS.items()
+            ),
         ],
         "ports": [
             {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()
