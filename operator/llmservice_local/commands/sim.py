@@ -20,12 +20,11 @@ The gate, its queue and its guard are those of the sidecar; the engine is a plai
 continuous batching. All policies get the same requests at the same times. The first 10 % are
 warm-up and not counted.
 
+\b
 Examples:
-
-  llmservice sim --workload examples/workloads/demo-test.jsonl --policy FCFS --policy SSJF
-  --predictor oracle --slots 8 --load 0.9 --requests 10000
-
-  llmservice sim --workload F --policy all --predictor noisy:tau=0.6 --arrivals gamma:3 --json -
+  llmservice sim --workload examples/workloads/demo-test.jsonl \\
+      --policy FCFS --policy SSJF --predictor oracle --load 0.9 --requests 10000
+  llmservice sim --workload F --predictor noisy:tau=0.6 --arrivals gamma:3 --json -
 """
 
 
