@@ -34,8 +34,11 @@ lint: sync  ## Format check, lint, import contracts, spelling, YAML
 type: sync  ## Strict type check of source and tests
 	@$(RUN) pyright
 
-generate: sync  ## Regenerate what is derived: wire code, the chart's CRD, docs/cli-reference.md
-	@$(RUN) python sidecar/llmservice_sidecar/wire/generate.py && $(RUN) python charts/generate.py && $(RUN) typer llmservice_local.cli utils docs --name llmservice --output docs/cli-reference.md >/dev/null
+docs: sync  ## Regenerate docs/cli-reference.md from the program
+	@$(RUN) typer llmservice_local.cli utils docs --name llmservice --output docs/cli-reference.md >/dev/null
+
+generate: docs  ## Regenerate what is derived: docs, wire code, the chart's CRD
+	@$(RUN) python sidecar/llmservice_sidecar/wire/generate.py && $(RUN) python charts/generate.py
 
 check-generated: generate
 	@git diff --exit-code --stat -- sidecar/llmservice_sidecar/wire charts docs || { echo "generated files differ from their sources: commit the result of 'make generate'"; exit 1; }
@@ -73,4 +76,4 @@ e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFI
 bench: sync engine  ## Figures (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench
