@@ -6,6 +6,7 @@ JSON path. Durations are float seconds, the suffix `_s` says so; tokens are ints
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -139,3 +140,8 @@ def load_config(path: Path, kind: type[_T]) -> _T:
 def encode_config(config: StaticConfig | LiveConfig) -> str:
     """The file's text: indented, keys in declaration order, so equal configs give equal text."""
     return msgspec.json.format(msgspec.json.encode(config), indent=2).decode() + "\n"
+
+
+def static_config_hash(config: StaticConfig) -> str:
+    """Changes exactly when `static.json` does: on the pod template, and in a sidecar's report."""
+    return hashlib.sha256(encode_config(config).encode()).hexdigest()[:16]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import signal
@@ -17,7 +16,12 @@ from typing import Any, Final
 
 import msgspec
 from llmservice_api.names import LIVE_CONFIG_FILE, STATIC_CONFIG_FILE
-from llmservice_api.sidecar_config import LiveConfig, StaticConfig, encode_config, load_config
+from llmservice_api.sidecar_config import (
+    LiveConfig,
+    StaticConfig,
+    load_config,
+    static_config_hash,
+)
 from llmservice_api.status_report import EngineReport, PredictorReport, StatusReport
 
 from llmservice_sidecar.adapters.engine_vllm import VllmEngine
@@ -129,7 +133,7 @@ class App:
         readiness = self.readiness
         return StatusReport(
             generation_applied=self._live_file.generation,
-            static_hash=static_hash(self._static),
+            static_hash=static_config_hash(self._static),
             config_error=self._live_file.error,
             ready=readiness.ready,
             draining=readiness.draining,
@@ -212,11 +216,6 @@ class App:
         make_policy(live.policy, tail_weight=live.tail_weight)
         self._tracing.sampler.set_arg(live.sampler_arg)
         self.pipeline.apply_live(live)
-
-
-def static_hash(static: StaticConfig) -> str:
-    """The hash that the operator writes on the pod template for this configuration."""
-    return hashlib.sha256(encode_config(static).encode()).hexdigest()[:16]
 
 
 async def run(config_dir: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from llmservice_api import names
 from llmservice_api.sidecar_config import (
     CalibrationConfig,
@@ -15,6 +13,7 @@ from llmservice_api.sidecar_config import (
     StaticConfig,
     TracingConfig,
     encode_config,
+    static_config_hash,
 )
 from llmservice_api.spec import Predictor, Switch, Tracing
 
@@ -61,7 +60,7 @@ def live_config(service: Service) -> LiveConfig:
 
 def static_hash(service: Service) -> str:
     """Changes exactly when `static.json` does; on the pod template it makes a rollout."""
-    return hashlib.sha256(encode_config(static_config(service)).encode()).hexdigest()[:16]
+    return static_config_hash(static_config(service))
 
 
 def config_map(service: Service) -> Manifest:
