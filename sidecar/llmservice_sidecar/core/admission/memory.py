@@ -6,25 +6,29 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Held(NamedTuple):
-    """Tokens of KV memory a request holds now (prompt and output so far), and how many come yet."""
+class Occupant(NamedTuple):
+    """Tokens of the KV cache that a request has now and will ask for.
 
-    used: float
-    left: float
+    `left_tokens` are still to come in each of its `sequences`; `used_tokens` are held by all of
+    them together: prompt and output so far.
+    """
+
+    left_tokens: float
+    used_tokens: float
+    sequences: int = 1
 
 
-def future_peak_tokens(held: Iterable[Held]) -> float:
-    """The most KV tokens that will be in use at once; 0 for nobody.
+def peak_tokens(occupants: Iterable[Occupant]) -> float:
+    """The most KV tokens that will be in use at once; 0 for nobody. O(n log n).
 
-    Past-Future (arXiv 2507.10150): sorted by what is left, longest first, the need at the end of
-    the i-th is left_i x i + the sum of used_j over j <= i; the peak is the largest of these.
+    Past-Future (arXiv 2507.10150): sorted by what is left, longest first, the need when the i-th
+    ends is left_i x i + the sum of used_j over j <= i (a request counts once for each of its
+    sequences); the peak is the largest of these.
     """
     peak = used = 0.0
-    for count, request in enumerate(sorted(held, key=_left, reverse=True), 1):
-        used += request.used
-        peak = max(peak, request.left * count + used)
+    sequences = 0
+    for occupant in sorted(occupants, reverse=True):
+        used += occupant.used_tokens
+        sequences += occupant.sequences
+        peak = max(peak, occupant.left_tokens * sequences + used)
     return peak
-
-
-def _left(request: Held) -> float:
-    return request.left
