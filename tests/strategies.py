@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from hypothesis import strategies as st
-from llmservice_sidecar.core.policy import POLICIES, OrderingPolicy, make_policy
+from llmservice_sidecar.core.policies import POLICIES, make_policy
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction
 
 # Wild ones too: a predictor is somebody else's code.

@@ -38,7 +38,7 @@ from llmservice_sidecar.adapters.telemetry_tracing import Tracing, make_tracing
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.guard import Guard
-from llmservice_sidecar.core.policy import make_policy
+from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S

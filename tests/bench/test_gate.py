@@ -12,7 +12,9 @@ import time
 from llmservice_sidecar.core.decision import Admitted
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
-from llmservice_sidecar.core.policy import Fcfs, OrderingPolicy, Ssjf
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.policies.ssjf import Ssjf
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 
 SLOTS = 32

@@ -13,7 +13,7 @@ import yaml
 from llmservice_api import names
 from llmservice_api.spec import Spec
 from llmservice_operator.desired.engine import OWNED_ALIASES, OWNED_FLAGS
-from llmservice_sidecar.core.policy import POLICIES
+from llmservice_sidecar.core.policies import POLICIES
 from msgspec import inspect
 
 ROOT: Final = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from llmservice_api.sidecar_config import LiveConfig, StaticConfig, load_config
 from llmservice_operator.desired import desired
 from llmservice_operator.service import parse_service
 from llmservice_operator.settings import OperatorSettings
-from llmservice_sidecar.core.policy import make_policy
+from llmservice_sidecar.core.policies import make_policy
 
 ROOT: Final = Path(__file__).parents[2]
 MANIFESTS: Final = sorted((ROOT / "examples").glob("*.yaml"))

@@ -13,7 +13,7 @@ from llmservice_api.sidecar_config import LiveConfig
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.guard import Guard
-from llmservice_sidecar.core.policy import make_policy
+from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate

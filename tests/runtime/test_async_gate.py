@@ -10,7 +10,7 @@ from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
-from llmservice_sidecar.core.policy import make_policy
+from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
 

@@ -11,12 +11,17 @@ from llmservice_sidecar.core.request import RequestId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a request stands: now while it waits; once it runs, as it was at its admission."""
+    """Where a request stands: now while it waits; once it runs, as it was at its admission.
+
+    `overtaking_bound_s`: only requests that arrive within so many seconds after it can be admitted
+    before it, as long as gamma falls no further; None where the policy promises nothing.
+    """
 
     key: tuple[float, ...]
     position: int  # how many stood before it
     depth: int  # how many waited, itself included if it did
     gamma_per_s: float  # under which the key was made
+    overtaking_bound_s: float | None = None
     overtook: int = 0  # earlier arrivals still queued when it was admitted
     overtaken_by: int = 0  # later arrivals admitted while it waited
     overtaken_by_ids: tuple[RequestId, ...] = ()  # the first 8 of them, in arrival order
@@ -29,16 +34,24 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits; its id is returned by the call that admits it."""
+    """The request waits; its id is returned by the call that admits it.
+
+    `displaced`: for a full queue, the request of a tenant with more waiting that had to go.
+    """
 
     standing: Standing
+    displaced: RequestId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The request is not taken; the gate has forgotten it."""
+    """The request is not taken; the gate has forgotten it.
+
+    `estimate_s`: for a deadline out of reach, the seconds from now that it would have taken.
+    """
 
     reason: Reason
+    estimate_s: float | None = None
 
 
 Decision: TypeAlias = Admitted | Queued | Rejected

@@ -7,36 +7,34 @@ the simulator alike.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llmservice_sidecar.core.decision import Admitted, Decision, Queued, Rejected, Standing
 from llmservice_sidecar.core.errors import Reason
-from llmservice_sidecar.core.gamma import WorkEstimator, moved
+from llmservice_sidecar.core.fair_share import charge_of
+from llmservice_sidecar.core.gamma import WorkEstimator
+from llmservice_sidecar.core.in_flight import Flight
+from llmservice_sidecar.core.lanes import Lanes
+from llmservice_sidecar.core.order import Order
+from llmservice_sidecar.core.outlook import Outlook
 from llmservice_sidecar.core.overtaking import Overtaking
 from llmservice_sidecar.core.policy import OrderingPolicy, QueueView
-from llmservice_sidecar.core.queue import Key, RequestQueue
+from llmservice_sidecar.core.queue import Key, Waiting
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
+from llmservice_sidecar.core.room import Room, Turn
 from llmservice_sidecar.core.rules import AdmissionRule, Running
 
 __all__ = ["Admitted", "Decision", "Gate", "Queued", "Rejected", "Standing"]
-
-MIN_RETRY_AFTER_S: Final = 1.0
-MAX_RETRY_AFTER_S: Final = 300.0
-
-
-@dataclass(slots=True)
-class _InFlight:
-    running: Running
-    standing: Standing
 
 
 class Gate:
     """Admits requests in key order while their slots fit the limit and every rule agrees.
 
-    Nothing overtakes the head: when it wants more slots than are free, all wait for it. A request
-    wider than the whole limit (after a shrink) stands behind all others until the limit grows.
+    Higher priorities come first, each within its own cap; between tenants of one priority shares
+    are fair (`core.lanes`). Nothing overtakes the head of a priority: when it wants more slots than
+    are free, all wait for it. A request wider than the whole limit (after a shrink) stands behind
+    all others until the limit grows.
     """
 
     def __init__(
@@ -49,78 +47,66 @@ class Gate:
         max_queued_tokens: float | None = None,
         estimator: WorkEstimator,
     ) -> None:
-        self._policy = policy
-        self._rules = tuple(rules)
-        self._limit = limit_slots
+        self._order = Order(policy, estimator)
+        self._room = Room(limit_slots=limit_slots, rules=rules)
         self._max_queued = max_queued
         self._max_queued_tokens = max_queued_tokens
-        self._estimator = estimator
-        self._queue = RequestQueue()
-        self._running: dict[RequestId, _InFlight] = {}
-        self._in_flight = 0
+        self._lanes = Lanes()
         self._numbers = itertools.count()
         self._overtaking = Overtaking()
+        self._outlook = Outlook(
+            order=self._order, room=self._room, lanes=self._lanes, overtaking=self._overtaking
+        )
         self._closed = False
-        self._view = self._view_at(0.0, 0.0)
+        self._rebuild(0.0)
 
     @property
     def policy(self) -> OrderingPolicy:
-        return self._policy
+        return self._order.policy
 
     @property
     def in_flight_slots(self) -> int:
-        return self._in_flight
+        return self._room.in_flight.slots
 
     @property
     def limit_slots(self) -> int:
-        return self._limit
+        return self._room.limit_slots
 
     @property
     def queued_requests(self) -> int:
-        return len(self._queue)
+        return len(self._lanes)
 
     @property
     def queued_tokens(self) -> float:
         """Predicted output tokens of all queued requests."""
-        return self._queue.predicted_tokens
+        return self._lanes.predicted_tokens
 
     @property
     def gamma_per_s(self) -> float:
         """The gamma under which the queued keys were made."""
-        return self._view.gamma_per_s
+        return self._order.gamma_per_s
 
     def offer(self, request: Request, *, now: float) -> Decision:
         """A request arrives. Raises ValueError if its id is already here."""
-        if request.id in self._running or request.id in self._queue:
+        if request.id in self._room.in_flight or request.id in self._lanes:
             raise ValueError(f"request id {request.id!r} is already at the gate")
         if self._closed:
             return Rejected(Reason.DRAINING)
-        if request.slots > max(self._limit, 1):
+        if request.slots > max(self._room.limit_slots, 1):
             return Rejected(Reason.TOO_LARGE)
-        work_s = self.backlog_s(now=now)
-        self._estimator.observe_arrival(work_s)
-        if not self._queue or self._in_flight >= self._limit:
-            # With a free slot and a head that does not fit, new keys could admit somebody else,
-            # whom this call cannot return: then the keys wait for the next call that can.
-            self._refresh(self._view_at(now, work_s))
-        key = self._key(request)
-        if self._leads(key) and self._fits(request):
-            standing = Standing(
-                key=key[1:],
-                position=0,
-                depth=len(self._queue),
-                gamma_per_s=self._view.gamma_per_s,
-            )
-            self._run(request, standing, next(self._numbers), now=now)
+        self._order.offered(request)
+        # With a free slot and a head that does not fit, new keys could admit somebody else, whom
+        # this call cannot return: then the keys wait for the next call that can.
+        if not self._lanes or self._room.is_full:
+            self._refresh(now)
+        if self._order.costs is not None:
+            self._order.estimator.observe_arrival(self.backlog_s(now=now))
+        item = Waiting(self._key(request), next(self._numbers), request)
+        turn = self._turn_of(item, now)
+        if turn is not None:
+            self._run(turn, self._outlook.standing_at_once(item.key), now=now)
             return Admitted()
-        if len(self._queue) >= self._max_queued:
-            return Rejected(Reason.QUEUE_FULL)
-        if self._over_tokens(request):
-            return Rejected(Reason.QUEUED_TOKENS)
-        number = next(self._numbers)
-        self._queue.push(request, key=key, number=number)
-        self._overtaking.wait(number)
-        return Queued(self.standing(request.id))
+        return self._wait(item, now)
 
     def update(
         self,
@@ -131,20 +117,20 @@ class Gate:
         now: float,
     ) -> Sequence[RequestId]:
         """A late prediction, or progress: `generated` tokens so far. Unknown ids are ignored."""
-        flight = self._running.get(request_id)
+        flight = self._room.in_flight.get(request_id)
         if flight is not None:
-            _progress(flight.running, prediction, generated, now=now)
+            self._progress(flight, prediction, generated, now=now)
             return ()
-        if prediction is None or request_id not in self._queue:
+        item = self._lanes.get(request_id)
+        if prediction is None or item is None:
             return ()
-        item = self._queue.remove(request_id)
         request = replace(item.request, prediction=prediction)
-        self._queue.push(request, key=self._key(request), number=item.number)
+        self._lanes.update(request_id, request, self._key(request))
         return self._fill(now)
 
     def rekey(self, *, now: float) -> Sequence[RequestId]:
         """Make all queued keys anew under the view of now. O(n log n)."""
-        self._rebuild(self._view_at(now, self.backlog_s(now=now)))
+        self._rebuild(now)
         return self._fill(now)
 
     def leave(
@@ -154,33 +140,44 @@ class Gate:
 
         Complete answers teach the estimator. An id that is not here changes nothing.
         """
-        flight = self._running.pop(request_id, None)
+        flight = self._room.leave(request_id)
         if flight is not None:
-            self._in_flight -= flight.running.request.slots
-            if output_tokens is not None:
-                self._learn(flight.running, now=now)
-        elif request_id in self._queue:
-            self._overtaking.depart(self._queue.remove(request_id).number)
+            self._settle(flight, output_tokens, now=now)
+        elif request_id in self._lanes:
+            self._overtaking.depart(self._lanes.remove(request_id).number)
         else:
             return ()
-        if self._queue:
-            self._refresh(self._view_at(now, self.backlog_s(now=now)))
+        if not self._lanes:
+            return ()
+        self._refresh(now)
         return self._fill(now)
 
     def resize(self, limit_slots: int, *, now: float) -> Sequence[RequestId]:
         """A new limit. After a shrink nobody is admitted until enough have left."""
-        self._limit = limit_slots
+        self._room.limit_slots = limit_slots
         return self.rekey(now=now)
 
     def set_policy(self, policy: OrderingPolicy, *, now: float) -> Sequence[RequestId]:
         """A new order for all that wait."""
-        self._policy = policy
+        self._order.policy = policy
         return self.rekey(now=now)
 
     def set_bounds(self, *, max_queued: int, max_queued_tokens: float | None) -> None:
         """New bounds of the queue; nobody who waits already is sent away."""
         self._max_queued = max_queued
         self._max_queued_tokens = max_queued_tokens
+
+    def set_classes(
+        self, *, caps: Mapping[int, int], promote_after_s: float | None, now: float
+    ) -> Sequence[RequestId]:
+        """`caps`: slots that a priority may hold; a missing one has no cap of its own.
+
+        Who has waited longer than `promote_after_s` is served first, in arrival order, on at most a
+        quarter of the slots.
+        """
+        self._room.caps = dict(caps)
+        self._room.promote_after_s = promote_after_s
+        return self._fill(now)
 
     def close(self) -> None:
         """Refuse what comes from now on; what waits and runs goes on."""
@@ -192,106 +189,130 @@ class Gate:
 
     def standing(self, request_id: RequestId) -> Standing:
         """Where a request stands. Raises KeyError if it is neither queued nor running."""
-        flight = self._running.get(request_id)
+        flight = self._room.in_flight.get(request_id)
         if flight is not None:
             return flight.standing
-        item = self._queue.get(request_id)
+        item = self._lanes.get(request_id)
         if item is None:
             raise KeyError(f"request id {request_id!r} is not at the gate")
-        count, ids = self._overtaking.of(item.number)
-        return Standing(
-            key=item.key[1:],
-            position=self._queue.position(request_id),
-            depth=len(self._queue),
-            gamma_per_s=self._view.gamma_per_s,
-            overtaken_by=count,
-            overtaken_by_ids=ids,
-        )
+        return self._outlook.standing(item)
 
     def backlog_s(self, *, now: float) -> float:
-        """Predicted seconds until all that is here is done; 0 while service times are unknown."""
-        running = (flight.running for flight in self._running.values())
-        work = self._estimator.work_s(self._queue.work_tokens, running, now=now)
-        return work / max(self._limit, 1)
+        """Predicted seconds until all that is here is done; 0 while costs are unknown."""
+        return self._outlook.backlog_s(now=now)
+
+    def predicted_wait_s(self, request_id: RequestId, *, now: float) -> float | None:
+        """Seconds until a queued request starts; 0 for one that is not queued. O(n).
+
+        None while costs are unknown.
+        """
+        item = self._lanes.get(request_id)
+        return 0.0 if item is None else self._outlook.wait_s(item, now=now)
 
     def retry_after_s(self, *, now: float) -> float:
-        """When a refused client should come back: once half of the predicted backlog is done.
+        """When a refused client should come back, from predicted remaining work."""
+        return self._outlook.retry_after_s(now=now)
 
-        Not the whole of it, or the slots would idle when all refused clients return at once.
-        """
-        return min(max(self.backlog_s(now=now) / 2, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+    def _turn_of(self, item: Waiting, now: float) -> Turn | None:
+        """The newcomer's turn, if it is the newcomer's."""
+        if self._room.is_full:
+            return None
+        if not self._lanes:
+            return Turn(item) if self._room.admits(item.request) else None
+        self._lanes.push(item)
+        turn = self._room.next(self._lanes, now=now)
+        self._lanes.remove(item.request.id)
+        return turn if turn is not None and turn.item is item else None
 
-    def _view_at(self, now: float, work_s: float) -> QueueView:
-        return QueueView(
-            now=now,
-            depth=len(self._queue),
-            in_flight=self._in_flight,
-            gamma_per_s=self._policy.tail_weight / self._estimator.horizon_s(work_s),
-            s_per_token=self._estimator.s_per_token,
+    def _wait(self, item: Waiting, now: float) -> Queued | Rejected:
+        """Queue a newcomer, or say why not."""
+        request, displaced = item.request, None
+        bound = self._max_queued_tokens
+        if bound is not None and self._lanes.predicted_tokens + request.predicted_tokens > bound:
+            return Rejected(Reason.QUEUED_TOKENS)
+        if request.deadline_at is not None:
+            estimate_s = self._outlook.completion_s(item, now=now)
+            if estimate_s is not None and now + estimate_s > request.deadline_at:
+                return Rejected(Reason.DEADLINE, estimate_s)
+        if len(self._lanes) >= self._max_queued:
+            displaced = self._lanes.make_room(request)
+            if displaced is None:
+                return Rejected(Reason.QUEUE_FULL)
+            self._overtaking.depart(displaced.number)
+        self._lanes.push(item)
+        self._overtaking.wait(item.number)
+        return Queued(
+            self._outlook.standing(item), None if displaced is None else displaced.request.id
         )
 
-    def _refresh(self, view: QueueView) -> None:
-        if (
-            not self._queue
-            or moved(self._view.gamma_per_s, view.gamma_per_s)
-            or moved(self._view.s_per_token, view.s_per_token)
-        ):
-            self._rebuild(view)
+    def _refresh(self, now: float) -> None:
+        """Make keys anew if gamma, rates or time have moved too far."""
+        gamma_per_s = self._order.gamma_at(self.backlog_s(now=now))
+        if self._order.costs_are_old or self._order.is_old(gamma_per_s=gamma_per_s, now=now):
+            self._rebuild(now)
 
-    def _rebuild(self, view: QueueView) -> None:
-        self._view = view
-        self._queue.rekey(self._key)
+    def _rebuild(self, now: float) -> None:
+        costs = self._order.estimator.rates.costs
+        self._order.use(costs)
+        self._room.in_flight.use(costs)
+        view = QueueView(
+            now=now,
+            depth=len(self._lanes),
+            in_flight=self._room.in_flight.slots,
+            limit_slots=self._room.limit_slots,
+            gamma_per_s=self._order.gamma_at(self.backlog_s(now=now)),
+            costs=costs,
+        )
+        self._order.look(view)
+        self._lanes.rekey(self._key)
 
     def _key(self, request: Request) -> Key:
-        # What is wider than the limit cannot run and must not block what can.
-        return (float(request.slots > self._limit), *self._policy.key(request, self._view))
-
-    def _leads(self, key: Key) -> bool:
-        head = self._queue.head
-        return head is None or key < head.key
-
-    def _fits(self, request: Request) -> bool:
-        if self._in_flight + request.slots > self._limit:
-            return False
-        if not self._rules:
-            return True
-        running = [flight.running for flight in self._running.values()]
-        return all(rule.admits(request, running) for rule in self._rules)
-
-    def _over_tokens(self, request: Request) -> bool:
-        bound = self._max_queued_tokens
-        return bound is not None and self._queue.predicted_tokens + request.predicted_tokens > bound
+        return self._order.key(request, limit_slots=self._room.limit_slots)
 
     def _fill(self, now: float) -> Sequence[RequestId]:
         admitted: list[RequestId] = []
-        while (head := self._queue.head) is not None and self._fits(head.request):
-            admitted.append(head.request.id)
-            standing = self.standing(head.request.id)
-            self._queue.remove(head.request.id)
-            self._overtaking.depart(head.number)
-            self._run(head.request, standing, head.number, now=now)
+        while self._lanes and (turn := self._room.next(self._lanes, now=now)) is not None:
+            item = turn.item
+            standing = self._outlook.standing(item)
+            self._lanes.remove(item.request.id)
+            self._overtaking.depart(item.number)
+            self._run(turn, standing, now=now)
+            admitted.append(item.request.id)
         return admitted
 
-    def _run(self, request: Request, standing: Standing, number: int, *, now: float) -> None:
-        overtook = self._overtaking.admit(number, request.id)
-        running = Running(request=request, admitted_at=now, work_tokens=request.work_tokens)
-        self._running[request.id] = _InFlight(running, replace(standing, overtook=overtook))
-        self._in_flight += request.slots
+    def _run(self, turn: Turn, standing: Standing, *, now: float) -> None:
+        request = turn.item.request
+        overtook = self._overtaking.admit(turn.item.number, request.id)
+        if overtook:
+            standing = replace(standing, overtook=overtook)
+        charge = self._lanes.shares.charge(request.tenant or "", charge_of(request))
+        running = Running(request=request, admitted_at=now)
+        self._room.enter(Flight(running, standing, charge, promoted=turn.promoted))
 
-    def _learn(self, running: Running, *, now: float) -> None:
-        # Without a sign of the first token (an answer in one piece) admission is the best start.
-        start = running.admitted_at if running.first_token_at is None else running.first_token_at
-        service_s = (now - start) * running.request.slots
-        self._estimator.observe_service(service_s, work_tokens=running.work_tokens)
-
-
-def _progress(
-    running: Running, prediction: Prediction | None, generated: int | None, *, now: float
-) -> None:
-    if prediction is not None:
-        running.request = replace(running.request, prediction=prediction)
-        running.work_tokens = running.request.work_tokens
-    if generated is not None:
+    def _progress(
+        self,
+        flight: Flight,
+        prediction: Prediction | None,
+        generated: int | None,
+        *,
+        now: float,
+    ) -> None:
+        running = flight.running
+        if prediction is not None:
+            self._room.in_flight.predicted(flight, prediction)
+        if generated is None:
+            return
         running.generated = max(running.generated, generated)
         if running.first_token_at is None and generated > 0:
-            running.first_token_at = now
+            self._room.in_flight.first_token(flight, now=now)
+            rates = self._order.estimator.rates
+            rates.first_token(running, now=now, beside=self._room.in_flight.slots)
+
+    def _settle(self, flight: Flight, output_tokens: int | None, *, now: float) -> None:
+        """It has left: correct its tenant's account, and learn from a complete answer."""
+        running = flight.running
+        real = running.generated if output_tokens is None else output_tokens
+        self._lanes.shares.settle(flight.charge, charge_of(running.request, output_tokens=real))
+        if output_tokens is not None:
+            rates = self._order.estimator.rates
+            rates.finished(running, output_tokens=output_tokens, now=now)

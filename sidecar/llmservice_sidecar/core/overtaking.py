@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from operator import itemgetter
 from typing import Final
 
 from llmservice_sidecar.core.request import RequestId
+from llmservice_sidecar.core.sorted_blocks import SortedBlocks
 
 NAMED_OVERTAKERS: Final = 8
 
@@ -15,27 +14,29 @@ class Overtaking:
     """Keeps the arrival numbers of those who wait, and of later arrivals admitted meanwhile."""
 
     def __init__(self) -> None:
-        self._waiting: list[int] = []  # ascending: arrival numbers only grow
-        self._ahead: list[tuple[int, RequestId]] = []  # admitted while an earlier one still waits
+        self._waiting: SortedBlocks[int] = SortedBlocks()
+        # Admitted while an earlier one still waits.
+        self._ahead: SortedBlocks[tuple[int, RequestId]] = SortedBlocks()
 
     def wait(self, number: int) -> None:
-        """The latest arrival is queued."""
-        self._waiting.append(number)
+        """A request is queued under its arrival number."""
+        self._waiting.add(number)
 
     def depart(self, number: int) -> None:
         """A waiting request left the queue, by admission or otherwise."""
-        del self._waiting[bisect_left(self._waiting, number)]
+        self._waiting.remove(number)
         if not self._waiting:
-            self._ahead.clear()
-        elif self._ahead and self._ahead[0][0] < self._waiting[0]:
-            # Nobody is left whom these have overtaken.
-            del self._ahead[: bisect_left(self._ahead, self._waiting[0], key=itemgetter(0))]
+            self._ahead.replace(())
+            return
+        earliest = self._waiting.first()
+        while self._ahead and self._ahead.first()[0] < earliest:
+            self._ahead.remove(self._ahead.first())  # nobody is left whom it has overtaken
 
     def admit(self, number: int, request_id: RequestId) -> int:
         """Note an admission; returns how many earlier arrivals still wait."""
-        overtook = bisect_left(self._waiting, number)
+        overtook = self._waiting.rank(number)
         if overtook:
-            insort(self._ahead, (number, request_id))
+            self._ahead.add((number, request_id))
         return overtook
 
     def of(self, number: int) -> tuple[int, tuple[RequestId, ...]]:
@@ -43,6 +44,8 @@ class Overtaking:
 
         Ask before it departs. The ids are in arrival order.
         """
-        first = bisect_right(self._ahead, number, key=itemgetter(0))
-        ids = self._ahead[first : first + NAMED_OVERTAKERS]
-        return len(self._ahead) - first, tuple(request_id for _, request_id in ids)
+        later = (number + 1,)
+        count = len(self._ahead) - self._ahead.rank(later)
+        if not count:
+            return 0, ()
+        return count, tuple(entry[1] for entry in self._ahead.start(later, NAMED_OVERTAKERS))

@@ -1,34 +1,35 @@
-"""In which order do queued requests run? A policy gives each its key; the smallest runs next.
+"""What an ordering policy is: it gives each queued request its key; the smallest runs next.
 
-Policies are pure: no clock, no state, no knowledge of the gate.
+Policies read no clock and know no gate; `core.policies` holds them, one a file.
 """
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol, runtime_checkable
 
+from llmservice_sidecar.core.costs import PRIOR_COSTS, ServiceCosts
 from llmservice_sidecar.core.request import Request
-
-DEFAULT_POLICY: Final = "SSJF"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
     """What a key may depend on besides its request. All keys of a queue are made under one view.
 
-    `gamma_per_s` holds the policy's tail weight already. `s_per_token` is the observed service time
-    of one predicted token in one slot; None until enough requests have finished.
+    `gamma_per_s` holds the policy's tail weight already. `costs` is None until enough requests have
+    finished to know them.
     """
 
     now: float
     depth: int
     in_flight: int
+    limit_slots: int
     gamma_per_s: float
-    s_per_token: float | None
+    costs: ServiceCosts | None
+
+    def size(self, request: Request) -> float:
+        """Predicted slot-seconds of a request; in decode tokens while costs are unknown."""
+        return (self.costs or PRIOR_COSTS).cost_s(request)
 
 
 class OrderingPolicy(Protocol):
@@ -42,69 +43,39 @@ class OrderingPolicy(Protocol):
         """Scales the view's gamma: how strongly waiting counts against size."""
         ...
 
+    @property
+    def keys_last_s(self) -> float:
+        """How long keys stay good while gamma stands still; infinite unless they depend on `now`.
+
+        When it is over, the gate remakes all of them at its next event.
+        """
+        ...
+
     def key(self, request: Request, view: QueueView) -> tuple[float, ...]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fcfs:
-    """First come, first served: key = arrival. The tail weight changes nothing."""
+@runtime_checkable
+class LearningPolicy(Protocol):
+    """A policy that learns from what it sees; all others keep no state."""
 
-    tail_weight: float = 1.0
-
-    @property
-    def name(self) -> str:
-        return "FCFS"
-
-    def key(self, request: Request, view: QueueView) -> tuple[float, ...]:  # noqa: ARG002 - protocol
-        return (request.arrived_at,)
+    def offered(self, request: Request) -> None:
+        """A request was offered to the gate, before its key is made."""
+        ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ssjf:
-    """Shortest predicted cost first with a bounded tail: key = arrival - boost(cost, gamma).
+@runtime_checkable
+class BoundedPolicy(Protocol):
+    """A policy that promises who can overtake."""
 
-    gamma-Boost (Yu and Scully, arXiv 2404.08826) on predicted cost (SSJF, arXiv 2404.08509).
-    `tail_weight` 0 is shortest first (key = cost), a large one is arrival order. A request of
-    cost c is overtaken only by requests that arrive within ln(c / c_min) / gamma seconds after it.
-    """
-
-    tail_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.tail_weight >= 0:
-            raise ValueError(f"tail_weight is {self.tail_weight}, must be 0 or more")
-
-    @property
-    def name(self) -> str:
-        return "SSJF"
-
-    def key(self, request: Request, view: QueueView) -> tuple[float, ...]:
-        if self.tail_weight == 0:
-            # Sizes compare without a rate, so there is no start-up in arrival order.
-            return (request.work_tokens * (view.s_per_token or 1.0),)
-        if view.s_per_token is None:
-            return (request.arrived_at,)  # start-up: no cost is known in seconds yet
-        cost_s = request.work_tokens * view.s_per_token
-        return (request.arrived_at - boost_s(cost_s, gamma_per_s=view.gamma_per_s),)
+    def overtaking_bound_s(self, request: Request, view: QueueView) -> float:
+        """Only requests that arrive within so many seconds after `request` may run before it."""
+        ...
 
 
-def boost_s(cost_s: float, *, gamma_per_s: float) -> float:
-    """By how many seconds a request of this cost may step ahead: -ln(1 - e^(-gamma c)) / gamma.
+@runtime_checkable
+class SlicingPolicy(Protocol):
+    """A policy that runs answers piecewise: each slice is offered to the gate anew."""
 
-    Finite and not negative for all costs >= 0 and all gamma in [1e-290, inf].
-    """
-    # In this order, so that inf x 0 = NaN counts as the smallest, too.
-    scaled = max(sys.float_info.min, gamma_per_s * cost_s)
-    if scaled > 1.0:
-        return -math.log1p(-math.exp(-scaled)) / gamma_per_s
-    return -math.log(-math.expm1(-scaled)) / gamma_per_s
-
-
-POLICIES: Final[Mapping[str, type[Fcfs] | type[Ssjf]]] = {"FCFS": Fcfs, "SSJF": Ssjf}
-
-
-def make_policy(name: str, *, tail_weight: float = 1.0) -> OrderingPolicy:
-    """The policy registered under `name`. Raises ValueError naming the known ones."""
-    if name not in POLICIES:
-        raise ValueError(f"policy {name!r} is not known; known: {', '.join(POLICIES)}")
-    return POLICIES[name](tail_weight=tail_weight)
+    def slice_tokens(self, request: Request, view: QueueView) -> int | None:
+        """Output tokens of the slice that begins now; None: to the end."""
+        ...

@@ -12,11 +12,6 @@ RequestId = NewType("RequestId", str)
 MAX_PREDICTED_TOKENS: Final = 1e7  # a wild prediction may not drown all others in the sums
 UNPREDICTED_TOKENS: Final = 512.0  # stands in for NaN where not even max_tokens is known
 
-# What one prompt token costs, in decode tokens. A prefill token delays every running sequence:
-# with published 7B/H100 costs (19.5 us a prefill token, step 7.05 ms + 25.4 us a sequence) that is
-# 0.02 of a decode token's slot time at 8 slots, 0.08 at 32, 0.24 at 128; a tiny CPU model 0.05 at 8
-PREFILL_WEIGHT: Final = 0.05
-
 
 class Outcome(StrEnum):
     """The one terminal word of a request; a closed set, used as metric label and span attribute."""
@@ -42,8 +37,12 @@ class Request:
     """One inference call as the gate sees it: sizes and times, never text.
 
     Times are seconds on the driver's clock. `slots` is n x prompts: what it occupies while running.
+    `cached_tokens` of the prompt are expected to be in the engine's prefix cache; `deadline_at` is
+    when the answer must be complete; of two priorities the larger is served first;
+    `generated_tokens` came out in earlier slices. Then `prediction` is of the tokens still to come.
+
     `predicted_tokens` are the output tokens of all slots, at least 1 and at most `max_tokens` each;
-    `work_tokens` add the prompt at its weight, in decode tokens.
+    `prefill_tokens` are the prompt tokens that the engine has to compute.
     """
 
     id: RequestId
@@ -53,9 +52,13 @@ class Request:
     max_tokens: int | None = None
     slots: int = 1
     tenant: str | None = None
+    priority: int = 0
+    deadline_at: float | None = None
+    cached_tokens: int = 0
+    generated_tokens: int = 0
     # Follow from the above; kept because keys are made of them for a whole queue at once.
     predicted_tokens: float = field(init=False, repr=False, compare=False)
-    work_tokens: float = field(init=False, repr=False, compare=False)
+    prefill_tokens: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.slots < 1:
@@ -65,9 +68,8 @@ class Request:
                 f"request {self.id!r}: arrived_at is {self.arrived_at}, must be finite"
             )
         predicted = _predicted_tokens(self.prediction, self.max_tokens) * self.slots
-        work = predicted + PREFILL_WEIGHT * max(self.prompt_tokens, 0)
         object.__setattr__(self, "predicted_tokens", predicted)
-        object.__setattr__(self, "work_tokens", work)
+        object.__setattr__(self, "prefill_tokens", max(self.prompt_tokens - self.cached_tokens, 0))
 
 
 def _predicted_tokens(prediction: Prediction, max_tokens: int | None) -> float:

@@ -15,7 +15,6 @@ class Running:
 
     request: Request
     admitted_at: float
-    work_tokens: float
     first_token_at: float | None = None
     generated: int = 0
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Final
 
 from llmservice_sidecar.core.gain import PastRequest, Replay
-from llmservice_sidecar.core.policy import OrderingPolicy, make_policy
+from llmservice_sidecar.core.policies import make_policy
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, Request
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.ordering import ARRIVAL_ORDER, Ordering

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from llmservice_api.sidecar_config import LiveConfig, PredictorMode
 
 from llmservice_sidecar.core.guard import ArrivalOrder, Guard
-from llmservice_sidecar.core.policy import OrderingPolicy, make_policy
+from llmservice_sidecar.core.policies import make_policy
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from llmservice_sidecar.core.gain import PastRequest, Replay
-from llmservice_sidecar.core.policy import make_policy
+from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 
 

@@ -9,7 +9,9 @@ from llmservice_sidecar.core.decision import Admitted, Decision, Queued, Rejecte
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
-from llmservice_sidecar.core.policy import Fcfs, OrderingPolicy, Ssjf
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.policies.ssjf import Ssjf
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.core.rules import Running
 
@@ -34,7 +36,7 @@ def gate(
     """A gate; `learned`: it has seen that a predicted token takes 10 ms."""
     estimator = WorkEstimator()
     for _ in range(8 if learned else 0):
-        estimator.observe_service(1.0, work_tokens=100.0)
+        estimator.rates.observe(1.0, predicted_tokens=100.0, output_tokens=100)
     return Gate(
         policy=policy or Ssjf(),
         limit_slots=limit_slots,

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from llmservice_sidecar.core.policy import (
-    POLICIES,
-    Fcfs,
-    QueueView,
-    Ssjf,
-    boost_s,
-    make_policy,
-)
+from llmservice_sidecar.core.policies import POLICIES, make_policy
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.policies.ssjf import Ssjf, boost_s
+from llmservice_sidecar.core.policy import QueueView
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 
 

@@ -12,7 +12,9 @@ from llmservice_lab.results import RequestRecord
 from llmservice_lab.sim_predictors import inverted, oracle
 from llmservice_lab.simulator import Setup, measure_capacity, simulate
 from llmservice_lab.workload import WorkloadRequest
-from llmservice_sidecar.core.policy import Fcfs, OrderingPolicy, Ssjf
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.policies.ssjf import Ssjf
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Outcome
 
 # One slot and a step of one second: a request's service is its output tokens, exactly.

@@ -13,7 +13,9 @@ from llmservice_lab.cost_model import load_cost_model
 from llmservice_lab.sim_predictors import Constant, SimPredictor, inverted, oracle, shuffled
 from llmservice_lab.simulator import Setup, measure_capacity, simulate
 from llmservice_lab.workload import WorkloadRequest, load_workload
-from llmservice_sidecar.core.policy import Fcfs, OrderingPolicy, make_policy
+from llmservice_sidecar.core.policies import make_policy
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.policy import OrderingPolicy
 
 WORKLOADS = Path(__file__).parents[3] / "examples" / "workloads"
 COSTS = load_cost_model("tiny-cpu")

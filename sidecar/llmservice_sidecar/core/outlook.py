@@ -1,0 +1,81 @@
+"""What can be said of those who wait: where they stand, and when their turn will come."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from llmservice_sidecar.core.decision import Standing
+from llmservice_sidecar.core.eta import predicted_wait_s
+from llmservice_sidecar.core.in_flight import slots_left_s
+from llmservice_sidecar.core.lanes import Lanes
+from llmservice_sidecar.core.order import Order
+from llmservice_sidecar.core.overtaking import Overtaking
+from llmservice_sidecar.core.queue import Waiting
+from llmservice_sidecar.core.room import Room
+
+MIN_RETRY_AFTER_S: Final = 1.0
+MAX_RETRY_AFTER_S: Final = 300.0
+
+
+class Outlook:
+    """Reads the parts of a gate; changes nothing."""
+
+    def __init__(self, *, order: Order, room: Room, lanes: Lanes, overtaking: Overtaking) -> None:
+        self._order = order
+        self._room = room
+        self._lanes = lanes
+        self._overtaking = overtaking
+
+    def backlog_s(self, *, now: float) -> float:
+        """Predicted seconds until all that is here is done; 0 while costs are unknown."""
+        costs = self._order.costs
+        if costs is None:
+            return 0.0
+        work_s = self._lanes.cost_s(costs) + self._room.in_flight.left_s(now=now)
+        return work_s / max(self._room.limit_slots, 1)
+
+    def retry_after_s(self, *, now: float) -> float:
+        """When a refused client should come back: once half of the predicted backlog is done.
+
+        Not the whole of it, or the slots would idle when all refused clients return at once.
+        """
+        return min(max(self.backlog_s(now=now) / 2, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
+
+    def wait_s(self, item: Waiting, *, now: float) -> float | None:
+        """Seconds until it starts, by list scheduling; None while costs are unknown. O(n)."""
+        costs = self._order.costs
+        if costs is None:
+            return None
+        left_s = slots_left_s(self._room.in_flight, costs, now=now)
+        before_s = (costs.cost_s(other.request) for other in self._lanes.ahead_of(item))
+        return predicted_wait_s(left_s, before_s, limit_slots=self._room.limit_slots)
+
+    def completion_s(self, item: Waiting, *, now: float) -> float | None:
+        """Seconds until its answer is complete; None while costs are unknown. O(n)."""
+        wait_s, costs = self.wait_s(item, now=now), self._order.costs
+        if wait_s is None or costs is None:
+            return None
+        return wait_s + costs.cost_s(item.request) / item.request.slots
+
+    def standing_at_once(self, key: tuple[float, ...]) -> Standing:
+        """Of a request that need not wait."""
+        return Standing(
+            key=key[1:],
+            position=0,
+            depth=len(self._lanes),
+            gamma_per_s=self._order.gamma_per_s,
+            overtaking_bound_s=0.0,
+        )
+
+    def standing(self, item: Waiting) -> Standing:
+        """Of a request that waits."""
+        count, ids = self._overtaking.of(item.number)
+        return Standing(
+            key=item.key[1:],
+            position=self._lanes.before(item),
+            depth=len(self._lanes),
+            gamma_per_s=self._order.gamma_per_s,
+            overtaking_bound_s=self._order.overtaking_bound_s(item.request),
+            overtaken_by=count,
+            overtaken_by_ids=ids,
+        )

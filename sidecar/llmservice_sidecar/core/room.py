@@ -1,0 +1,104 @@
+"""Is there room, and for whom? The limit, the caps of priorities, the promoted share, the rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llmservice_sidecar.core.in_flight import Flight, InFlight
+from llmservice_sidecar.core.lanes import Lanes
+from llmservice_sidecar.core.queue import Waiting
+from llmservice_sidecar.core.request import Request, RequestId
+from llmservice_sidecar.core.rules import AdmissionRule
+
+PROMOTED_SHARE: Final = 0.25  # of the slots: with more, overload turns into arrival order
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who runs next; `promoted`: because it has waited too long."""
+
+    item: Waiting
+    promoted: bool = False
+
+
+class Room:
+    """What runs, beside what else may run."""
+
+    def __init__(self, *, limit_slots: int, rules: Sequence[AdmissionRule]) -> None:
+        self.in_flight: Final = InFlight()
+        self.limit_slots = limit_slots
+        self.caps: Mapping[int, int] = {}  # slots that a priority may hold
+        self.promote_after_s: float | None = None
+        self._rules = tuple(rules)
+        self._level_slots: Counter[int] = Counter()
+        self._promoted_slots = 0
+
+    @property
+    def is_full(self) -> bool:
+        """No slot is free."""
+        return self.in_flight.slots >= self.limit_slots
+
+    def enter(self, flight: Flight) -> None:
+        """A request begins to run."""
+        request = flight.running.request
+        self.in_flight.add(flight)
+        self._level_slots[request.priority] += request.slots
+        if flight.promoted:
+            self._promoted_slots += request.slots
+
+    def leave(self, request_id: RequestId) -> Flight | None:
+        """It has ended; None if it was not running."""
+        flight = self.in_flight.remove(request_id)
+        if flight is not None:
+            request = flight.running.request
+            self._level_slots[request.priority] -= request.slots
+            if flight.promoted:
+                self._promoted_slots -= request.slots
+        return flight
+
+    def admits(self, request: Request) -> bool:
+        """May this request run beside what runs, if it is its turn?"""
+        return self._level_has_room(request) and self._fits(request)
+
+    def next(self, lanes: Lanes, *, now: float) -> Turn | None:
+        """Whose turn it is, if there is room; None: nobody's."""
+        if self.is_full:
+            return None
+        promoted = self._promoted(lanes, now)
+        if promoted is not None:
+            return Turn(promoted, promoted=True)
+        for level in lanes.levels:
+            head = lanes.head(level)
+            if self._level_has_room(head.request):
+                # Nothing overtakes the head: when it does not fit, all wait for it.
+                return Turn(head) if self._fits(head.request) else None
+        return None
+
+    def _promoted(self, lanes: Lanes, now: float) -> Waiting | None:
+        """The earliest arrival, if it has waited too long and the share for such is not used up."""
+        oldest = lanes.oldest
+        if self.promote_after_s is None or oldest is None:
+            return None
+        request = oldest.request
+        if now - request.arrived_at < self.promote_after_s:
+            return None
+        # The first may be wider than the share, or it would never be promoted.
+        share = max(1, int(self.limit_slots * PROMOTED_SHARE))
+        if self._promoted_slots and self._promoted_slots + request.slots > share:
+            return None
+        return oldest if self.admits(request) else None
+
+    def _level_has_room(self, request: Request) -> bool:
+        cap = self.caps.get(request.priority)
+        return cap is None or self._level_slots[request.priority] + request.slots <= cap
+
+    def _fits(self, request: Request) -> bool:
+        if self.in_flight.slots + request.slots > self.limit_slots:
+            return False
+        if not self._rules:
+            return True
+        running = [flight.running for flight in self.in_flight]
+        return all(rule.admits(request, running) for rule in self._rules)
