@@ -1,0 +1,72 @@
+"""Past-Future: the future of an answer is drawn from the past's lengths, no predictor needed."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from llmservice_sidecar.core.admission.budget import fits
+from llmservice_sidecar.core.request import Request
+from llmservice_sidecar.core.rules import Running
+
+WINDOW_ANSWERS: Final = 1000
+QUANTILE: Final = 0.9
+
+
+class LengthHistory:
+    """Output tokens of the last 1,000 complete answers."""
+
+    def __init__(self) -> None:
+        self._recent: deque[int] = deque()
+        self._sorted: list[int] = []
+
+    def observe(self, output_tokens: int) -> None:
+        """An answer is complete."""
+        self._recent.append(output_tokens)
+        insort(self._sorted, output_tokens)
+        if len(self._recent) > WINDOW_ANSWERS:
+            self._sorted.remove(self._recent.popleft())
+
+    def quantile(self, share: float, *, above: float = 0.0) -> float | None:
+        """The `share` quantile of the lengths beyond `above`; None if there was no such answer."""
+        first = bisect_right(self._sorted, above)
+        if first == len(self._sorted):
+            return None
+        return float(self._sorted[first + int(share * (len(self._sorted) - first - 1))])
+
+    def mean(self) -> float | None:
+        """Mean length; None before the first answer."""
+        return math.fsum(self._sorted) / len(self._sorted) if self._sorted else None
+
+
+class PastFutureRule:
+    """Admits while max_i(left_i x i + sum_{j<=i} used_j) <= capacity (arXiv 2507.10150).
+
+    The length of an answer that has g tokens is the 90 % quantile of the past lengths above g, so
+    the forecast is corrected with every token. They sample from that histogram and repeat; a
+    quantile says the same without a generator. Before the past says anything, the prediction does.
+    """
+
+    def __init__(
+        self, *, capacity_tokens: float = math.inf, history: LengthHistory | None = None
+    ) -> None:
+        self._capacity_tokens = capacity_tokens
+        self._history = LengthHistory() if history is None else history
+
+    def observe(self, request: Request, *, output_tokens: int) -> None:
+        """A request is complete with so many tokens over all its answers."""
+        self._history.observe(round(output_tokens / request.slots))
+
+    def admits(self, request: Request, running: Sequence[Running]) -> bool:
+        return fits(request, running, left=self._left, capacity_tokens=self._capacity_tokens)
+
+    def _left(self, request: Request, generated: float) -> float:
+        done = request.generated_tokens + generated
+        length = self._history.quantile(QUANTILE, above=done)
+        if length is None:
+            return request.predicted_tokens / request.slots - generated
+        bound = math.inf if request.max_tokens is None else float(request.max_tokens)
+        return min(length - done, bound)

@@ -1,0 +1,46 @@
+"""QLLM: two classes, the latency-sensitive one always first."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from llmservice_sidecar.core.policies.published import Published
+from llmservice_sidecar.core.policy import QueueView
+from llmservice_sidecar.core.request import Request
+
+WINDOW_OFFERS: Final = 513
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Qllm(Published):
+    """Key = (best effort, arrival) (QLLM, arXiv 2503.09304).
+
+    A request with a priority tells its class: above 0 is latency-sensitive. Of the others those are
+    whose predicted length is at most the median of the last 513 offers. Their preemption of running
+    best-effort requests, expert by expert, needs the engine.
+    """
+
+    name: str = field(init=False, default="QLLM")
+    _recent: deque[float] = field(
+        init=False, repr=False, compare=False, default_factory=deque[float]
+    )
+    _sorted: list[float] = field(init=False, repr=False, compare=False, default_factory=list[float])
+
+    def offered(self, request: Request) -> None:
+        """Count the request's size into the median."""
+        self._recent.append(request.predicted_tokens)
+        insort(self._sorted, request.predicted_tokens)
+        if len(self._recent) > WINDOW_OFFERS:
+            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
+
+    def key(self, request: Request, view: QueueView) -> tuple[float, ...]:  # noqa: ARG002 - protocol
+        return (float(self._best_effort(request)), request.arrived_at)
+
+    def _best_effort(self, request: Request) -> bool:
+        if request.priority:
+            return request.priority < 0
+        median = self._sorted[len(self._sorted) // 2] if self._sorted else request.predicted_tokens
+        return request.predicted_tokens > median

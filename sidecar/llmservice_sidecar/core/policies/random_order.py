@@ -1,0 +1,23 @@
+"""Random: an order that knows nothing, the zero of every comparison."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from llmservice_sidecar.core.policies.parameters import whole
+from llmservice_sidecar.core.policies.published import Published
+from llmservice_sidecar.core.policy import QueueView
+from llmservice_sidecar.core.request import Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomOrder(Published):
+    """Key = uniform in [0, 1), drawn from seed and id: the same run gives the same order."""
+
+    name: str = field(init=False, default="Random")
+    seed: int = whole(1, at_least=0)
+
+    def key(self, request: Request, view: QueueView) -> tuple[float, ...]:  # noqa: ARG002 - protocol
+        drawn = hashlib.blake2b(f"{self.seed}/{request.id}".encode(), digest_size=6).digest()
+        return (int.from_bytes(drawn) / 2**48,)
