@@ -1,8 +1,8 @@
 """How many may be in flight so that an output token takes no longer than wanted. No clock.
 
-A feedback controller on a learned model: seconds per token = r x (a + b x in flight), with a and b
-by least squares over minutes and r the last seconds' deviation from them. Its fixed point is the
-largest number in flight at which the *measured* time meets the target, wherever the model is off.
+A feedback controller with a learned slope: what the last seconds took on average, T at n in flight,
+and b, by which one more slows every token, say that the target is met at n + (target - T) / b. Its
+fixed point is where the *measured* time meets the target, however wrong b is; b only paces it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class TimePerOutputTokenLimit:
         self._limit = slots
         self._costs = costs
         self._target_s: float | None = None
-        self._trim = 1.0
-        self._in_flight = 0.0
+        self._token_s = 0.0  # of the last seconds
+        self._in_flight = 0.0  # beside it
+        self._seen = 0
         self._since_step = 0
 
     @property
@@ -51,9 +52,14 @@ class TimePerOutputTokenLimit:
         return self._limit
 
     @property
+    def costs(self) -> StepCosts:
+        """What it has learned of the engine."""
+        return self._costs
+
+    @property
     def token_s(self) -> float | None:
         """Seconds per output token, now; None while nothing is known."""
-        return self._expected_s(self._in_flight) if self._costs.known else None
+        return self._token_s if self._costs.known else None
 
     def aim(self, target_s: float | None) -> None:
         """A new target; None lifts it. What was learned stays."""
@@ -63,17 +69,13 @@ class TimePerOutputTokenLimit:
 
     def observe(self, token_s: float, *, in_flight: float) -> int:
         """A stretch of an answer took `token_s` a token. Returns the limit from now on."""
-        first = not self._costs.known
-        before_s = self._costs.token_s(in_flight)
         believed_s = self._costs.observe_decode(token_s, in_flight=in_flight)
-        if first:
-            self._in_flight = in_flight
-            return self._limit
         rounds = max(self._in_flight, 1.0)
-        share = 1 / (RECENT_ROUNDS * rounds)
+        # A plain mean until there are enough for a moving one.
+        self._seen += 1
+        share = max(1 / (RECENT_ROUNDS * rounds), 1 / self._seen)
+        self._token_s += share * (believed_s - self._token_s)
         self._in_flight += share * (in_flight - self._in_flight)
-        if before_s > 0:
-            self._trim += share * (believed_s / before_s - self._trim)
         self._since_step += 1
         if self._since_step >= STEP_ROUNDS * rounds:
             self._since_step = 0
@@ -82,14 +84,14 @@ class TimePerOutputTokenLimit:
 
     def _step(self) -> None:
         target_s = self._target_s
-        if target_s is None:
+        if target_s is None or not self._costs.known:
             return
         limit = self._limit
         full = self._in_flight >= NEARLY_FULL * limit
         expected_s = self._expected_s(limit)
         too_slow_s = target_s * (1 + TOLERANCE)
         if expected_s > too_slow_s:
-            if full or self._expected_s(self._in_flight) > too_slow_s:
+            if full or self._token_s > too_slow_s:
                 far = expected_s > target_s * (1 + FAR)
                 step = limit * (LARGEST_FALL if far else NEAR_STEP)
                 lowest = limit - max(1, int(step))
@@ -101,12 +103,13 @@ class TimePerOutputTokenLimit:
             self._limit = min(self._slots, highest, max(self._fits(target_s), limit + 1))
 
     def _expected_s(self, in_flight: float) -> float:
-        return self._trim * self._costs.token_s(in_flight)
+        more = in_flight - self._in_flight
+        return self._token_s + self._costs.s_per_token_in_flight * more
 
     def _fits(self, target_s: float) -> int:
         """The most that may be in flight by the model."""
-        at_one_s = self._expected_s(1.0)
-        slope = self._trim * self._costs.s_per_token_in_flight
+        slope, spare_s = self._costs.s_per_token_in_flight, target_s - self._token_s
         if slope <= 0:
-            return self._slots if at_one_s <= target_s else 1
-        return min(self._slots, max(1, math.floor(1 + (target_s - at_one_s) / slope)))
+            return self._slots if spare_s >= 0 else 1
+        more = min(max(spare_s / slope, -self._slots), self._slots)
+        return math.floor(self._in_flight + more)

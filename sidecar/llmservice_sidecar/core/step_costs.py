@@ -11,10 +11,11 @@ MIN_PREFILLS: Final = 16
 # A slope is believed once the number in flight has varied; until then the line goes through the
 # origin. That is the steepest slope there is, so a correction by it comes short and never over.
 PRIOR_WEIGHT: Final = 8.0
-# An observation counts up to so many mean deviations from what was expected: a hiccup of seconds
+# An observation counts up to so many mean deviations above what was expected: a hiccup of seconds
 # must not pass for the engine's speed, a burst of prefills must.
 CLIP_DEVIATIONS: Final = 6.0
-FIRST_DEVIATION: Final = 0.5
+FIRST_DEVIATION: Final = 0.5  # all relative
+LEAST_DEVIATION: Final = 0.1
 DEVIATION_WINDOW: Final = 256
 
 
@@ -113,11 +114,10 @@ class StepCosts:
         expected = self.token_s(in_flight)
         if self.known and expected > 0:
             off = token_s / expected - 1
-            bound = CLIP_DEVIATIONS * self._deviation
-            off = min(max(off, -bound), bound)
+            off = min(off, CLIP_DEVIATIONS * max(self._deviation, LEAST_DEVIATION))
             # Clipped too: a lasting change widens the bound step by step until it is believed.
             self._deviation += (abs(off) - self._deviation) / DEVIATION_WINDOW
-            token_s = expected * max(1 + off, 0.0)
+            token_s = expected * (1 + off)
         self._decode.add(in_flight, token_s)
         return token_s
 
