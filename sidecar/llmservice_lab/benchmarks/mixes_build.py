@@ -132,19 +132,22 @@ def cached_tokens(trace: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def _long_prompts(trace: list[dict[str, Any]]) -> list[Row]:
-    cached = cached_tokens(trace)
     rng = _rng("long-prompts")
-    spread = [row | {"arrival_s": row["arrival_s"] + rng.random() * BATCH_S} for row in trace]
-    rows = _recorded(spread)
-    for row, tokens in zip(rows, cached, strict=False):
-        row["cached_tokens"] = tokens
-    return sorted(rows, key=lambda row: row["arrival_s"])
+    spread = [
+        row | {"arrival_s": row["arrival_s"] + rng.random() * BATCH_S, "cached_tokens": tokens}
+        for row, tokens in zip(trace, cached_tokens(trace), strict=True)
+    ]
+    return _recorded(sorted(spread, key=lambda row: row["arrival_s"]))
 
 
 def _recorded(trace: Sequence[Mapping[str, Any]], *, first: int = 0) -> list[Row]:
     """Sizes and times of the same requests."""
     part = trace[first : first + ROWS]
-    rows = [_row(row["trace"], row["input_tokens"], row["output_tokens"]) for row in part]
+    rows = [
+        _row(row["trace"], row["input_tokens"], row["output_tokens"])
+        | {"cached_tokens": row.get("cached_tokens", 0)}
+        for row in part
+    ]
     return _at(rows, part)
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 import pytest
+from llmservice_lab.benchmarks.mixes import MIXES, RECORDED
+from llmservice_lab.benchmarks.work import Mix
 from llmservice_lab.similarity import nearest_similarity
+from llmservice_lab.workload import load_workload
 from llmservice_lab.workload_build import MAX_PROMPT_CHARS, MAX_SIMILARITY, PARTS
 
 WORKLOADS = Path(__file__).parents[3] / "examples" / "workloads"
@@ -80,3 +83,42 @@ def test_only_permissive_sources_are_shipped() -> None:
 
 def test_shipped_data_stays_within_two_megabytes() -> None:
     assert sum(file.stat().st_size for file in WORKLOADS.iterdir()) <= 2_000_000
+
+
+PERMISSIVE = {
+    "arena_hard_v0.1",
+    "azure2023_code",
+    "azure2023_conv",
+    "lmsys1m",
+    "mmlu_pro_cot",
+    "mooncake_conversation",
+    "oasst_1k_multisample",
+    "servegen_deepseek-r1",
+    "wildbench_v2",
+}
+
+
+@pytest.mark.parametrize("mix", [*MIXES, *RECORDED], ids=lambda mix: mix.name)
+def test_every_mix_loads_and_has_permissive_sources_only(mix: Mix) -> None:
+    found = load_workload(WORKLOADS.parents[1] / mix.path)
+    assert len(found) >= 700
+    assert found[0].arrival_s == 0
+    assert {row.source for row in found} <= PERMISSIVE
+    assert all(0 <= row.cached_tokens < max(row.prompt_tokens, 1) for row in found)
+
+
+def test_only_sources_whose_texts_may_be_passed_on_come_with_prompts() -> None:
+    sources = {
+        row.source
+        for mix in (*MIXES, *RECORDED)
+        for row in load_workload(WORKLOADS.parents[1] / mix.path)
+        if row.prompt is not None
+    }
+    assert sources == {"arena_hard_v0.1", "oasst_1k_multisample"}
+
+
+def test_every_shipped_file_is_in_the_readme() -> None:
+    text = (WORKLOADS / "README.md").read_text(encoding="utf-8")
+    names = {path.name for path in WORKLOADS.iterdir()}
+    assert len(names) > 5
+    assert all(f"`{name}`" in text for name in names - {"README.md"})
