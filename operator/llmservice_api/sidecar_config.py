@@ -115,6 +115,7 @@ class LiveConfig(_Strict, frozen=True):
     predictor_mode: PredictorMode = PredictorMode.ENFORCE
     tail_weight: Annotated[float, Meta(ge=0)] = 1.0  # theta: tailWeightPercent / 100
     max_concurrency: PositiveInt | None = None  # None: the engine's slots
+    target_tpot_s: PositiveSeconds | None = None  # seconds per output token; None: no such bound
     max_queued_requests: NonNegativeInt = 1024
     max_queued_tokens: PositiveInt | None = None  # predicted output tokens in the queue
     queue_timeout_s: PositiveSeconds = 600.0

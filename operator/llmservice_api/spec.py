@@ -260,9 +260,6 @@ def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
         "spec.model.lora": model.lora is not None,
         "spec.parallelism.nodes": spec.parallelism.nodes > 1,
         "spec.scaling": spec.scaling is not None,
-        "spec.queue.targetTimePerOutputTokenMilliseconds": (
-            queue.target_time_per_output_token_milliseconds is not None
-        ),
         "spec.queue.promoteAfterSeconds": queue.promote_after_seconds is not None,
         "spec.queue.priorityLevels": bool(queue.priority_levels),
         "spec.queue.policyParameters": bool(queue.policy_parameters),

@@ -23,7 +23,8 @@ class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
     queued_tokens: float
     in_flight_slots: int
     limit_slots: int
-    limit_reason: str = "slots"  # what sets the limit: slots | max_concurrency
+    # What sets the limit: slots | max_concurrency | time_per_output_token | kv_cache
+    limit_reason: str = "slots"
     backlog_s: float
     gamma_per_s: float
 

@@ -35,6 +35,7 @@ from llmservice_sidecar.adapters.ops_server import OpsServer, OpsSources
 from llmservice_sidecar.adapters.predictors import make_predictor
 from llmservice_sidecar.adapters.telemetry_metrics import Gauges, PrometheusMetrics
 from llmservice_sidecar.adapters.telemetry_tracing import Tracing, make_tracing
+from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.guard import Guard
@@ -42,6 +43,7 @@ from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S
+from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ordering import ARRIVAL_ORDER, Ordering
 from llmservice_sidecar.runtime.pipeline import Pipeline
 from llmservice_sidecar.runtime.predicting import Predicting
@@ -145,9 +147,11 @@ class App:
     def _pipeline(self, live: LiveConfig, *, announce_s: float) -> Pipeline:
         static = self._static
         calibration = static.predictor.calibration
+        kv_forecast = KvForecast()  # until the engine tells what it has, everything fits
         gate = AsyncGate(
             Gate(
                 policy=make_policy(ARRIVAL_ORDER),
+                rules=(kv_forecast,),
                 limit_slots=static.engine.slots,
                 max_queued=live.max_queued_requests,
                 estimator=WorkEstimator(),
@@ -159,9 +163,8 @@ class App:
             window=calibration.window_samples,
             starts_trusted=self._predictor.starts_trusted,
         )
-        ordering = Ordering(
-            gate, guard=guard, slots=static.engine.slots, live=live, clock=self._clock
-        )
+        limits = Limits(gate, slots=static.engine.slots, kv_forecast=kv_forecast, clock=self._clock)
+        ordering = Ordering(gate, guard=guard, limits=limits, live=live, clock=self._clock)
         predictor = self._predictor if static.predictor_enabled else None
         return Pipeline(
             gate=gate,

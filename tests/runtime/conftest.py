@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fakes.engine import FakeEngine
 from llmservice_api.sidecar_config import LiveConfig
+from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.guard import Guard
@@ -18,6 +19,7 @@ from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.call import Door, InferenceCall
+from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ordering import Ordering
 from llmservice_sidecar.runtime.pipeline import Pipeline
 from llmservice_sidecar.runtime.ports import PredictionQuery, RequestEnd
@@ -134,9 +136,11 @@ def make_bench() -> MakeBench:
     def make(*, slots: int = 1, trusted: bool = True, live: LiveConfig | None = None) -> Bench:
         clock = asyncio.get_running_loop().time
         engine, predictor, metrics = FakeEngine(), ScriptedPredictor(), RecordingMetrics()
+        kv_forecast = KvForecast()
         gate = AsyncGate(
             Gate(
                 policy=make_policy("FCFS"),
+                rules=(kv_forecast,),
                 limit_slots=slots,
                 max_queued=100,
                 estimator=WorkEstimator(),
@@ -153,7 +157,7 @@ def make_bench() -> MakeBench:
             ordering=Ordering(
                 gate,
                 guard=guard,
-                slots=slots,
+                limits=Limits(gate, slots=slots, kv_forecast=kv_forecast, clock=clock),
                 live=live or LiveConfig(tail_weight=0.0),
                 clock=clock,
             ),

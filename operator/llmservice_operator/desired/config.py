@@ -51,6 +51,7 @@ def live_config(service: Service) -> LiveConfig:
         predictor_mode=service.spec.predictor.mode,
         tail_weight=queue.tail_weight_percent / 100,
         max_concurrency=queue.max_concurrency,
+        target_tpot_s=_from_ms(queue.target_time_per_output_token_milliseconds),
         max_queued_requests=queue.max_queued_requests,
         max_queued_tokens=queue.max_queued_tokens,
         queue_timeout_s=float(queue.queue_timeout_seconds),
@@ -74,6 +75,10 @@ def config_map(service: Service) -> Manifest:
             names.LIVE_CONFIG_FILE: encode_config(live_config(service)),
         },
     }
+
+
+def _from_ms(whole: int | None) -> float | None:
+    return None if whole is None else whole / 1000
 
 
 def _predictor(predictor: Predictor) -> PredictorConfig:

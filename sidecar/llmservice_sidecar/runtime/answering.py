@@ -15,8 +15,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from llmservice_sidecar.core.errors import DeadlineExceeded, EngineRefused, Reason
 from llmservice_sidecar.runtime.account import Account
-from llmservice_sidecar.runtime.async_gate import AsyncGate, Ticket
+from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.exchange import Exchange
+from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ports import Engine, EngineCall, EngineResponse
 from llmservice_sidecar.runtime.predicting import Predicting
 
@@ -28,9 +29,9 @@ _PROPAGATOR: Final = TraceContextTextMapPropagator()
 class Answering:
     """Asks the engine for one answer at a time per caller."""
 
-    def __init__(self, *, engine: Engine, gate: AsyncGate, predicting: Predicting) -> None:
+    def __init__(self, *, engine: Engine, limits: Limits, predicting: Predicting) -> None:
         self._engine = engine
-        self._gate = gate
+        self._limits = limits
         self._predicting = predicting
 
     @contextlib.asynccontextmanager
@@ -40,6 +41,7 @@ class Answering:
         span = account.child(f"{call.operation} {call.query.model}", kind=SpanKind.CLIENT)
         exchange: Exchange | None = None
         ended_by: BaseException | None = None
+        pace = self._limits.start(ticket.request)
         try:
             async with self._engine.post(_engine_call(account, ticket, span)) as response:
                 await _refuse_all_but_200(response)
@@ -47,7 +49,7 @@ class Answering:
                     response,
                     account,
                     ticket,
-                    gate=self._gate,
+                    pace=pace,
                     history=self._predicting.history,
                 )
                 yield exchange
@@ -56,6 +58,7 @@ class Answering:
             raise
         finally:
             self._settle(account, ticket, exchange)
+            pace.end(account.usage if account.complete else None, prediction=account.prediction)
             account.close_client(span, ended_by)
 
     def _settle(self, account: Account, ticket: Ticket, exchange: Exchange | None) -> None:

@@ -8,8 +8,9 @@ from typing import Final
 from llmservice_sidecar.core.errors import EngineError, Reason
 from llmservice_sidecar.runtime.account import Account
 from llmservice_sidecar.runtime.answer import StreamMeter, read_whole
-from llmservice_sidecar.runtime.async_gate import AsyncGate, Ticket
+from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.history import History
+from llmservice_sidecar.runtime.limits import Pace
 from llmservice_sidecar.runtime.ports import EngineResponse
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -25,13 +26,13 @@ class Exchange:
         account: Account,
         ticket: Ticket,
         *,
-        gate: AsyncGate,
+        pace: Pace,
         history: History,
     ) -> None:
         self._response = response
         self._account = account
         self._ticket = ticket
-        self._gate = gate
+        self._pace = pace
         self._tokens_per_event = history.tokens_per_event
         self._meter = StreamMeter(keep_usage=account.call.include_usage)
         self._next_progress: int = 1
@@ -94,9 +95,9 @@ class Exchange:
     def _progress(self) -> None:
         if self._account.first_token_at is None:
             self._account.first_token()
-            self._gate.generated(self._ticket.request.id, 1)
+            self._pace.first_token(max(self.generated, 1))
         else:
-            self._gate.generated(self._ticket.request.id, self.generated)
+            self._pace.progress(self.generated)
         self._next_progress = self._meter.events + _PROGRESS_EVENTS
 
     def _finish_stream(self) -> None:

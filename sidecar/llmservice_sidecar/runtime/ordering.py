@@ -11,6 +11,7 @@ from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate
+from llmservice_sidecar.runtime.limits import Limits
 
 ARRIVAL_ORDER = "FCFS"
 
@@ -23,12 +24,12 @@ class Ordering:
         gate: AsyncGate,
         *,
         guard: Guard,
-        slots: int,
+        limits: Limits,
         live: LiveConfig,
         clock: Callable[[], float],
     ) -> None:
         self._gate = gate
-        self._slots = slots
+        self._limits = limits
         self._guard = guard
         self._clock = clock
         self._live = live
@@ -56,10 +57,9 @@ class Ordering:
         return self._live.tail_weight
 
     @property
-    def limit_reason(self) -> str:
-        """What sets the limit of slots in flight."""
-        bound = self._live.max_concurrency
-        return "max_concurrency" if bound is not None and bound < self._slots else "slots"
+    def limits(self) -> Limits:
+        """How many may be in flight, and why."""
+        return self._limits
 
     @property
     def queue_timeout_s(self) -> float:
@@ -85,7 +85,7 @@ class Ordering:
         self._gate.set_bounds(
             max_queued=live.max_queued_requests, max_queued_tokens=live.max_queued_tokens
         )
-        self._gate.resize(min(self._slots, live.max_concurrency or self._slots))
+        self._limits.apply(live)
         self._gate.set_policy(policy)
 
     def arrived(self, request_id: RequestId) -> None:

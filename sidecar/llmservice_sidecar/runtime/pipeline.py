@@ -48,7 +48,7 @@ class Pipeline:
         announce_s: float = ANNOUNCE_S,
     ) -> None:
         self._gate = gate
-        self._answering = Answering(engine=engine, gate=gate, predicting=predicting)
+        self._answering = Answering(engine=engine, limits=ordering.limits, predicting=predicting)
         self._ordering = ordering
         self._predicting = predicting
         self._telemetry = telemetry
@@ -109,17 +109,17 @@ class Pipeline:
 
     def snapshot(self) -> QueueReport:
         """The gate now."""
-        gate = self._gate.state
+        gate, limit = self._gate.state, self._ordering.limits.limit
         return QueueReport(
             policy=self._ordering.configured,
             order=self._ordering.served,
             queued_requests=gate.queued_requests,
             queued_tokens=gate.queued_tokens,
             in_flight_slots=gate.in_flight_slots,
-            limit_slots=gate.limit_slots,
+            limit_slots=limit.slots,
             backlog_s=self._gate.backlog_s(),
             gamma_per_s=gate.gamma_per_s,
-            limit_reason=self._ordering.limit_reason,
+            limit_reason=limit.reason,
         )
 
     def predictor_report(self) -> PredictorReport:
