@@ -20,7 +20,7 @@ def nearest_similarity(queries: Sequence[str], pool: Sequence[str]) -> npt.NDArr
     """Per query the largest TF-IDF cosine (0..1) to any text of the pool; 0 without a pool."""
     if not queries or not pool:
         return np.zeros(len(queries), dtype=np.float32)
-    counts = np.stack([_gram_counts(text) for text in (*queries, *pool)])
+    counts = np.stack([gram_counts(text) for text in (*queries, *pool)])
     present = (counts > 0).sum(axis=0)
     idf = np.log((1.0 + len(counts)) / (1.0 + present)) + 1.0
     weighted = (counts * idf).astype(np.float32)
@@ -29,7 +29,7 @@ def nearest_similarity(queries: Sequence[str], pool: Sequence[str]) -> npt.NDArr
     return (unit[: len(queries)] @ unit[len(queries) :].T).max(axis=1)
 
 
-def _gram_counts(text: str) -> FloatMatrix:
+def gram_counts(text: str) -> FloatMatrix:
     """Hashed counts of character 4-grams; case and runs of white space do not matter."""
     plain = " ".join(text.lower().split()).encode()
     grams = Counter(plain[i : i + GRAM] for i in range(max(1, len(plain) - GRAM + 1)))

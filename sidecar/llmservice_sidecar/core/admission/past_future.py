@@ -37,10 +37,6 @@ class LengthHistory:
             return None
         return float(self._sorted[first + int(share * (len(self._sorted) - first - 1))])
 
-    def mean(self) -> float | None:
-        """Mean length; None before the first answer."""
-        return math.fsum(self._sorted) / len(self._sorted) if self._sorted else None
-
 
 class PastFutureRule:
     """Admits while max_i(left_i x i + sum_{j<=i} used_j) <= capacity (arXiv 2507.10150).
@@ -50,15 +46,9 @@ class PastFutureRule:
     quantile says the same without a generator. Before the past says anything, the prediction does.
     """
 
-    def __init__(
-        self, *, capacity_tokens: float = math.inf, history: LengthHistory | None = None
-    ) -> None:
+    def __init__(self, *, capacity_tokens: float = math.inf, history: LengthHistory) -> None:
         self._capacity_tokens = capacity_tokens
-        self._history = LengthHistory() if history is None else history
-
-    def observe(self, request: Request, *, output_tokens: int) -> None:
-        """A request is complete with so many tokens over all its answers."""
-        self._history.observe(round(output_tokens / request.slots))
+        self._history = history
 
     def admits(self, request: Request, running: Sequence[Running]) -> bool:
         return fits(request, running, left=self._left, capacity_tokens=self._capacity_tokens)
