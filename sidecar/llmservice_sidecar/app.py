@@ -107,7 +107,9 @@ class App:
             stack.push_async_callback(self._tracing.close)
             stack.push_async_callback(self._predictor.aclose)
             await stack.enter_async_context(self._engine)
-            await stack.enter_async_context(_background(self.readiness.poll(self._engine)))
+            await stack.enter_async_context(
+                _background(self.readiness.poll(self._engine, on_up=self._learn_engine))
+            )
             await stack.enter_async_context(_background(self._live_file.follow()))
             await stack.enter_async_context(_background(self.pipeline.gain.follow()))
             await self._ops.start()
@@ -163,7 +165,13 @@ class App:
             window=calibration.window_samples,
             starts_trusted=self._predictor.starts_trusted,
         )
-        limits = Limits(gate, slots=static.engine.slots, kv_forecast=kv_forecast, clock=self._clock)
+        limits = Limits(
+            gate,
+            slots=static.engine.slots,
+            kv_forecast=kv_forecast,
+            clock=self._clock,
+            notice_delay_s=self._notice_delay_s,
+        )
         ordering = Ordering(gate, guard=guard, limits=limits, live=live, clock=self._clock)
         predictor = self._predictor if static.predictor_enabled else None
         return Pipeline(
@@ -174,6 +182,15 @@ class App:
             telemetry=Telemetry(self._tracing.tracer, self._metrics, self._clock),
             announce_s=announce_s,
         )
+
+    def _notice_delay_s(self) -> float:
+        # On loopback it is below a step of the engine: looking ahead would only give away order.
+        return 0.0 if self._engine.is_local else self.readiness.engine_round_trip_s
+
+    async def _learn_engine(self) -> None:
+        tokens = await self._engine.kv_cache_tokens()
+        _log.info("KV cache of the engine: %s", "unknown" if tokens is None else f"{tokens} tokens")
+        self.pipeline.limits.kv_capacity(tokens)
 
     def _http_door(self) -> HttpDoor:
         listen = self._static.listen

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from llmservice_sidecar.adapters.engine_metrics import kv_cache_tokens
 from llmservice_sidecar.core.errors import EngineUnavailable, Reason
 from llmservice_sidecar.runtime.ports import EngineCall, EngineResponse
 
@@ -25,6 +28,15 @@ class VllmEngine:
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """The engine is on this machine's loopback."""
+        host = urlsplit(self._url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -60,6 +72,18 @@ class VllmEngine:
                 return answer.status == 200
         except (EngineUnavailable, TimeoutError):
             return False  # that is what is asked here
+
+    async def kv_cache_tokens(self) -> int | None:
+        """How many tokens the engine's KV cache holds; None if it does not tell."""
+        try:
+            async with (
+                asyncio.timeout(HEALTH_TIMEOUT_S),
+                self._request("GET", "/metrics") as answer,
+            ):
+                page = b"".join([chunk async for chunk in answer.chunks()])
+        except (EngineUnavailable, TimeoutError):
+            return None  # an engine that stays silent has told nothing
+        return kv_cache_tokens(page.decode(errors="replace"))
 
     @contextlib.asynccontextmanager
     async def _request(

@@ -24,14 +24,17 @@ from llmservice_sidecar.runtime.account import (
 )
 from llmservice_sidecar.runtime.answering import Answering, until
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
-from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Served
+from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Place, Served
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S, Drain
 from llmservice_sidecar.runtime.gain import EstimatedGain
+from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ordering import Ordering
 from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
 from llmservice_sidecar.runtime.predicting import Predicting
 
 __all__ = ["Door", "InferenceCall", "OnQueued", "Pipeline", "Served"]
+
+_FORESEE_EVERY: Final = 8  # of requests without a recorded span: a prediction of the wait is work
 
 
 class Pipeline:
@@ -53,6 +56,7 @@ class Pipeline:
         self._predicting = predicting
         self._telemetry = telemetry
         self._numbers = itertools.count(1)
+        self._offers = itertools.count()
         self._ids: set[RequestId] = set()
         self.gain: Final = EstimatedGain(gate, ordering)
         self.drain: Final = Drain(
@@ -122,6 +126,10 @@ class Pipeline:
             limit_reason=limit.reason,
         )
 
+    def place(self, request_id: RequestId) -> Place | None:
+        """Where a request stands; None: none of this id waits here."""
+        return self._gate.place(request_id)
+
     def predictor_report(self) -> PredictorReport:
         """The predictor's state and how well it has ranked."""
         guard = self._ordering.guard
@@ -137,6 +145,11 @@ class Pipeline:
             estimated_gain_ratio=self.gain.ratio,
         )
 
+    @property
+    def limits(self) -> Limits:
+        """How many may be in flight, and why."""
+        return self._ordering.limits
+
     def apply_live(self, live: LiveConfig) -> None:
         """Take over a new live configuration; queued requests are ordered anew.
 
@@ -148,11 +161,13 @@ class Pipeline:
     async def _at_gate(
         self, account: Account, request_id: RequestId, on_queued: OnQueued | None
     ) -> AsyncGenerator[Ticket]:
-        ticket = Ticket(request=self._request(account, request_id))
+        request = self._request(account, request_id)
         span = account.child(names.SPAN_QUEUE)
+        sampled = next(self._offers) % _FORESEE_EVERY == 0
+        ticket = Ticket(request=request, foresee=sampled or span.is_recording())
         waiting = True
         # Made before the offer and run after it: the offer does not wait.
-        asking = self._ask(account, request_id, span)
+        asking = self._ask(account, ticket, span)
         self._ordering.arrived(request_id)
         try:
             async with self._gate.admit(
@@ -160,7 +175,7 @@ class Pipeline:
             ):
                 waiting = False
                 _describe_wait(span, ticket)
-                account.left_queue(span, ticket.admitted, wait_s=ticket.wait_s)
+                account.left_queue(span, ticket)
                 yield ticket
         except RequestRejected:
             waiting = False
@@ -169,7 +184,7 @@ class Pipeline:
         finally:
             if waiting:
                 _describe_wait(span, ticket)
-                account.left_queue(span, None, wait_s=ticket.wait_s)
+                account.left_queue(span, ticket)
             if asking is not None:
                 asking.cancel()
             self._ordering.ended(request_id, account.prediction, ticket.output_tokens)
@@ -187,14 +202,12 @@ class Pipeline:
             output_tokens=ticket.output_tokens,
         )
 
-    def _ask(
-        self, account: Account, request_id: RequestId, span: Span
-    ) -> asyncio.Task[None] | None:
+    def _ask(self, account: Account, ticket: Ticket, span: Span) -> asyncio.Task[None] | None:
         if not self._ordering.learning:
             return None
 
         def arrived(prediction: Prediction) -> None:
-            self._gate.predicted(request_id, prediction)
+            self._gate.predicted(ticket, prediction)
             if span.is_recording():  # it waits still
                 span.add_event(names.EVENT_PREDICTED, prediction_attributes(prediction))
 
@@ -210,6 +223,8 @@ class Pipeline:
             max_tokens=call.query.max_tokens,
             slots=call.slots,
             tenant=call.tenant,
+            priority=self._ordering.priority_of(call.priority),
+            deadline_at=None if call.timeout_s is None else account.started_at + call.timeout_s,
         )
 
     def _patience(self, account: Account) -> Patience:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from llmservice_sidecar.runtime.drain import Drain
@@ -13,6 +14,7 @@ from llmservice_sidecar.runtime.ports import Engine
 _log = logging.getLogger(__name__)
 
 POLL_S: Final = 1.0
+ROUND_TRIPS: Final = 16
 _NEVER_ANSWERED = "the engine has not answered yet: it may still be loading its model"
 
 
@@ -25,6 +27,7 @@ class Readiness:
         self._message = _NEVER_ANSWERED
         self._watchers: list[Callable[[bool], None]] = []
         self._told: bool | None = None
+        self._round_trips_s: deque[float] = deque(maxlen=ROUND_TRIPS)
         drain.watch(self._tell)
 
     @property
@@ -47,15 +50,32 @@ class Readiness:
         """Why the engine is not healthy; empty if it is."""
         return self._message
 
+    @property
+    def engine_round_trip_s(self) -> float:
+        """The way to the engine and back: the fastest of the last health checks; 0 before one."""
+        return min(self._round_trips_s, default=0.0)
+
     def watch(self, callback: Callable[[bool], None]) -> None:
         """Call `callback(ready)` at once and then whenever it changes."""
         self._watchers.append(callback)
         callback(self.ready)
 
-    async def poll(self, engine: Engine, *, interval_s: float = POLL_S) -> None:
-        """Ask the engine again and again, until cancelled."""
+    async def poll(
+        self,
+        engine: Engine,
+        *,
+        on_up: Callable[[], Awaitable[None]] | None = None,
+        interval_s: float = POLL_S,
+    ) -> None:
+        """Ask the engine again and again, until cancelled. `on_up`: it has just become healthy."""
+        clock = asyncio.get_running_loop().time
         while True:
+            asked_at, before = clock(), self._healthy
             self.engine_is(healthy=await engine.healthy())
+            if self._healthy:
+                self._round_trips_s.append(clock() - asked_at)
+                if on_up is not None and not before:
+                    await on_up()
             await asyncio.sleep(interval_s)
 
     def engine_is(self, *, healthy: bool) -> None:
