@@ -29,6 +29,7 @@ class RequestRecord:
     finished_s: float | None = None
     predicted_tokens: float | None = None
     engine_queue_s: float | None = None  # waited inside the engine
+    preemptions: int | None = None  # how often the engine took its KV blocks away; None: unknown
 
 
 class Quantiles(TypedDict):
@@ -72,6 +73,7 @@ class RunSummary(TypedDict):
     tpot_s: Quantiles  # seconds per output token after the first
     tokens_per_s: float | None
     engine_queue_s: Quantiles
+    preemptions: int | None  # by the engine, of the measured requests; None: it does not tell
     tau: float | None
     by_length_decile: list[LengthDecile]
 
@@ -111,6 +113,7 @@ def summarise(records: Sequence[RequestRecord], labels: RunLabels) -> RunSummary
         tpot_s=quantiles([_tpot(record) for record in done]),
         tokens_per_s=_tokens_per_s(ordered, measured),
         engine_queue_s=quantiles([record.engine_queue_s for record in done]),
+        preemptions=_preemptions(measured),
         tau=rank_tau(
             [
                 (record.predicted_tokens, record.output_tokens)
@@ -187,6 +190,11 @@ def _tokens_per_s(
         if record.finished_s is not None and start_s < record.finished_s <= end_s
     )
     return tokens / (end_s - start_s)
+
+
+def _preemptions(measured: Sequence[RequestRecord]) -> int | None:
+    told = [record.preemptions for record in measured if record.preemptions is not None]
+    return sum(told) if told else None
 
 
 def _after(moment_s: float | None, arrival_s: float) -> float | None:

@@ -7,18 +7,18 @@ the same noise (common random numbers).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Final, TypedDict
 
-from llmservice_sidecar.core.policy import make_policy
-
 from llmservice_lab.arrivals import Arrivals, arrival_times, repeat
 from llmservice_lab.cost_model import CostModel
 from llmservice_lab.provenance import commit, hardware
 from llmservice_lab.results import RunLabels, RunSummary, summarise
+from llmservice_lab.sim_engine import EngineOptions
 from llmservice_lab.sim_predictors import (
     Constant,
     SimPredictor,
@@ -27,10 +27,13 @@ from llmservice_lab.sim_predictors import (
     oracle,
     shuffled,
 )
-from llmservice_lab.simulator import Setup, measure_capacity, simulate
+from llmservice_lab.simulator import PLAIN_ENGINE, Setup, Simulate, measure_capacity, simulate
+from llmservice_lab.systems import SystemOptions, assemble, system_of
+from llmservice_lab.vllm_engine_process import VllmSimulator
 from llmservice_lab.workload import WorkloadRequest
 
 MIN_REQUESTS: Final = 10
+ENGINES: Final = ("des", "vllm")
 
 
 class SimDocument(TypedDict):
@@ -40,6 +43,7 @@ class SimDocument(TypedDict):
     seed: int
     hardware: str
     workload: str
+    engine: str
     capacity_rps: float
     offered_load: float | None
     runs: list[RunSummary]
@@ -65,6 +69,8 @@ class SimPlan:
     seed: int
     requests: int | None = None
     guarded: bool = True
+    engine: str = "des"
+    options: EngineOptions = PLAIN_ENGINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +85,37 @@ class RunStep:
 
 
 def run_plan(plan: SimPlan, *, on_step: Callable[[RunStep], None]) -> SimDocument:
-    """Run everything. Raises ValueError when the plan cannot be run; the message says why."""
+    """Run everything.
+
+    Raises ValueError when the plan cannot be run, EngineEnvironmentError when vLLM cannot be
+    installed or fails; the message says why.
+    """
     plan = _sized(plan)
-    capacity_rps = measure_capacity(plan.rows, costs=plan.costs, slots=plan.slots)
+    with simulator_of(plan.engine) as run:
+        return _run_plan(plan, run, on_step=on_step)
+
+
+@contextmanager
+def simulator_of(engine: str) -> Generator[Simulate]:
+    """What runs a setup, by the engine's name. Raises ValueError naming those that are known."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not known; known: {', '.join(ENGINES)}")
+    if engine == "des":
+        yield simulate
+    else:
+        with VllmSimulator() as vllm:
+            yield vllm.simulate
+
+
+def _run_plan(plan: SimPlan, run: Simulate, *, on_step: Callable[[RunStep], None]) -> SimDocument:
+    capacity_rps = measure_capacity(
+        plan.rows,
+        costs=plan.costs,
+        slots=plan.slots,
+        options=plan.options,
+        # With memory for everything both engines take the same steps, and one is much faster.
+        run=simulate if plan.options.kv_tokens is None else run,
+    )
     arrivals_s = arrival_times(
         plan.arrivals,
         [row.arrival_s for row in plan.rows],
@@ -90,7 +124,11 @@ def run_plan(plan: SimPlan, *, on_step: Callable[[RunStep], None]) -> SimDocumen
         rng=_rng(plan.seed, "arrivals"),
     )
     offered = offered_load(arrivals_s, capacity_rps)
-    systems = [(policy, name) for policy in plan.policies for name in plan.predictors]
+    systems = [
+        (policy, system_of(policy).predictor or name)
+        for policy in plan.policies
+        for name in plan.predictors
+    ]
     runs: list[RunSummary] = []
     for number, (policy, name) in enumerate(systems, 1):
         step = RunStep(
@@ -100,26 +138,34 @@ def run_plan(plan: SimPlan, *, on_step: Callable[[RunStep], None]) -> SimDocumen
             ended=0,
             total=len(plan.rows),
         )
+        system = assemble(
+            policy,
+            make_sim_predictor(name, plan.rows, seed=plan.seed),
+            options=SystemOptions(tail_weight=plan.tail_weight, kv_tokens=plan.options.kv_tokens),
+        )
         setup = Setup(
             rows=plan.rows,
             arrivals_s=arrivals_s,
-            policy=make_policy(policy, tail_weight=plan.tail_weight),
-            predictor=make_sim_predictor(name, plan.rows, seed=plan.seed),
+            policy=system.policy,
+            predictor=system.predictor,
+            rules=system.rules,
             costs=plan.costs,
             slots=plan.slots,
-            guarded=plan.guarded,
+            guarded=plan.guarded and system_of(policy).predicts,
+            options=plan.options,
             on_ended=lambda ended, step=step: on_step(replace(step, ended=ended)),
         )
         load = offered if plan.load is None else plan.load
         labels = RunLabels(
             policy=policy, predictor=name, slots=plan.slots, load=load, seed=plan.seed
         )
-        runs.append(summarise(simulate(setup), labels))
+        runs.append(summarise(run(setup), labels))
     return SimDocument(
         commit=commit(),
         seed=plan.seed,
         hardware=hardware(),
         workload=plan.workload,
+        engine=plan.engine,
         capacity_rps=capacity_rps,
         offered_load=offered,
         runs=runs,

@@ -1,7 +1,7 @@
-"""A run on virtual time: the gate of the sidecar, driven by recorded requests and a plain engine.
+"""A run on virtual time: the gate of the sidecar, driven by recorded requests and an engine.
 
-What is measured here is what runs in production: same queue, same order, same guard. Only engine
-and clock are made up.
+What is measured here is what runs in production: same queue, same order, same rules, same guard.
+Made up is the clock, and the engine where it is not vLLM's own scheduler.
 """
 
 from __future__ import annotations
@@ -9,25 +9,41 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from llmservice_sidecar.core.decision import Admitted, Rejected
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.guard import ArrivalOrder, Guard
-from llmservice_sidecar.core.policy import Fcfs, OrderingPolicy
-from llmservice_sidecar.core.request import Outcome, Prediction, Request, RequestId
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.policy import OrderingPolicy, QueueView, SlicingPolicy
+from llmservice_sidecar.core.request import Outcome, Prediction, RequestId
+from llmservice_sidecar.core.rules import AdmissionRule
 
 from llmservice_lab.capacity import completed_per_second
 from llmservice_lab.cost_model import CostModel
 from llmservice_lab.results import RequestRecord
+from llmservice_lab.sim_engine import Engine, EngineOptions
+from llmservice_lab.sim_life import Life, index_of
 from llmservice_lab.sim_predictors import Constant, SimPredictor
-from llmservice_lab.virtual_engine import Starting, VirtualEngine
+from llmservice_lab.virtual_engine import VirtualEngine
 from llmservice_lab.workload import WorkloadRequest
 
 # As deployed by default.
-GUARD_MIN_SAMPLES = 200
-GUARD_WINDOW = 2000
-GUARD_MAX_AGE_S = 600.0
+GUARD_MIN_SAMPLES: Final = 200
+GUARD_WINDOW: Final = 2000
+GUARD_MAX_AGE_S: Final = 600.0
+
+PLAIN_ENGINE: Final = EngineOptions()
+
+
+@runtime_checkable
+class RemainingPredictor(Protocol):
+    """A predictor that looks again when a slice is over."""
+
+    def predict_remaining(self, index: int, row: WorkloadRequest, generated: int) -> Prediction:
+        """Of the tokens to come after `generated` ones."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +51,9 @@ class Setup:
     """One run: `rows` arrive at `arrivals_s` (ascending, seconds) at an engine of `slots`.
 
     `guarded`: predictions order the queue only while they rank better than chance, as deployed.
-    `max_queued` None means no bound, so that every policy does the same work. `on_ended` hears
-    after every step how many requests have ended.
+    `max_queued` None means no bound, so that every policy does the same work; `limit_slots` None
+    lets as many in flight as the engine has slots. `on_ended` hears after every step how many
+    requests have ended.
     """
 
     rows: Sequence[WorkloadRequest]
@@ -45,46 +62,39 @@ class Setup:
     predictor: SimPredictor
     costs: CostModel
     slots: int
+    rules: Sequence[AdmissionRule] = ()
     guarded: bool = True
     max_queued: int | None = None
+    limit_slots: int | None = None
+    options: EngineOptions = PLAIN_ENGINE
     on_ended: Callable[[int], None] | None = None
 
 
-@dataclass(slots=True)
-class _Life:
-    """One request while the run goes on."""
-
-    row: WorkloadRequest
-    arrival_s: float
-    prediction: Prediction
-    outcome: Outcome = Outcome.COMPLETED
-    admitted_s: float | None = None
-    first_token_s: float | None = None
-    finished_s: float | None = None
-
-    @property
-    def output_tokens(self) -> int:
-        limit = self.row.max_tokens
-        return self.row.output_tokens if limit is None else min(self.row.output_tokens, limit)
-
-    def record(self) -> RequestRecord:
-        return RequestRecord(
-            arrival_s=self.arrival_s,
-            output_tokens=self.output_tokens,
-            outcome=self.outcome,
-            admitted_s=self.admitted_s,
-            first_token_s=self.first_token_s,
-            finished_s=self.finished_s,
-            predicted_tokens=self.prediction.output_tokens,
-        )
+Simulate: TypeAlias = Callable[[Setup], list[RequestRecord]]
 
 
 def simulate(setup: Setup) -> list[RequestRecord]:
-    """Serve everything; records in order of arrival. The same setup gives the same records."""
-    return _Run(setup).serve()
+    """Serve everything with the plain engine; records in order of arrival.
+
+    The same setup gives the same records. Raises ValueError for options of vLLM's engine alone.
+    """
+    engine = VirtualEngine(setup.costs, slots=setup.slots, options=setup.options)
+    return drive(setup, engine)
 
 
-def measure_capacity(rows: Sequence[WorkloadRequest], *, costs: CostModel, slots: int) -> float:
+def drive(setup: Setup, engine: Engine) -> list[RequestRecord]:
+    """Serve everything with `engine`, which is new; records in order of arrival."""
+    return _Run(setup, engine).serve()
+
+
+def measure_capacity(
+    rows: Sequence[WorkloadRequest],
+    *,
+    costs: CostModel,
+    slots: int,
+    options: EngineOptions = PLAIN_ENGINE,
+    run: Simulate = simulate,
+) -> float:
     """Completed requests a second in the middle 80 % of a run with all present at time 0.
 
     Raises ValueError below ten requests.
@@ -97,19 +107,20 @@ def measure_capacity(rows: Sequence[WorkloadRequest], *, costs: CostModel, slots
         costs=costs,
         slots=slots,
         guarded=False,
+        options=options,
     )
-    records = simulate(setup)
+    records = run(setup)
     return completed_per_second([r.finished_s for r in records if r.finished_s is not None])
 
 
 class _Run:
     """The state of one run: requests are named by their index in order of arrival."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, engine: Engine) -> None:
         self._setup = setup
-        self._lives: list[_Life] = []
+        self._engine = engine
+        self._lives: list[Life] = []
         self._ended = 0
-        self._engine = VirtualEngine(setup.costs)
         self._guard = Guard(
             min_samples=GUARD_MIN_SAMPLES,
             window=GUARD_WINDOW,
@@ -117,11 +128,13 @@ class _Run:
         )
         self._samples = ArrivalOrder(self._guard, max_age_s=GUARD_MAX_AGE_S)
         self._obeyed = self._trusted()
+        self._estimator = WorkEstimator()
         self._gate = Gate(
             policy=self._policy(),
-            limit_slots=setup.slots,
+            rules=setup.rules,
+            limit_slots=_limit_slots(setup),
             max_queued=len(setup.rows) if setup.max_queued is None else setup.max_queued,
-            estimator=WorkEstimator(),
+            estimator=self._estimator,
         )
 
     def serve(self) -> list[RequestRecord]:
@@ -142,64 +155,110 @@ class _Run:
     def _arrive(self) -> None:
         now, index = self._next_arrival_s(), len(self._lives)
         row = self._setup.rows[index]
-        life = _Life(row, now, self._setup.predictor.predict(index, row))
+        life = Life(index, row, now, self._setup.predictor.predict(index, row))
         self._lives.append(life)
-        request = Request(
-            id=RequestId(str(index)),
-            arrived_at=now,
-            prompt_tokens=row.prompt_tokens,
-            prediction=life.prediction,
-            max_tokens=row.max_tokens,
-            tenant=row.tenant,
-        )
         if self._setup.guarded:
-            self._samples.arrived(request.id, now=now)
-        decision = self._gate.offer(request, now=now)
+            self._samples.arrived(life.request_id, now=now)
+        self._tell_progress(now)
+        self._offer(life, now=now, refused=Outcome.REJECTED)
+
+    def _offer(self, life: Life, *, now: float, refused: Outcome) -> None:
+        decision = self._gate.offer(life.request(), now=now)
         if isinstance(decision, Admitted):
-            self._start([request.id], now)
+            self._start([life.request_id], now)
         elif isinstance(decision, Rejected):
-            life.outcome = Outcome.REJECTED
-            self._ended += 1
-            self._samples.left(request.id, now=now)
+            self._drop(life, refused, now=now)
+        elif decision.displaced is not None:
+            self._drop(self._lives[index_of(decision.displaced)], Outcome.EVICTED, now=now)
+
+    def _drop(self, life: Life, outcome: Outcome, *, now: float) -> None:
+        life.outcome = outcome
+        self._ended += 1
+        self._samples.left(RequestId(str(life.index)), now=now)
 
     def _step(self) -> None:
         progress = self._engine.advance()
         now = progress.now
+        for index in progress.scheduled:
+            self._lives[index].scheduled(progress.began_s)
+        for index in progress.preempted:
+            self._lives[index].preemptions += 1
         for index in progress.first_tokens:
-            self._lives[index].first_token_s = now
-            self._start(self._gate.update(RequestId(str(index)), generated=1, now=now), now)
-        for index in progress.finished:
-            self._finish(index, now)
+            life = self._lives[index]
+            if life.first_token_s is None:
+                life.first_token_s = now
+            self._start(self._gate.update(life.request_id, generated=1, now=now), now)
+        if progress.finished:
+            self._tell_progress(now)
+            for index in progress.finished:
+                self._end_slice(self._lives[index], now)
         if self._obeyed != self._trusted():
             self._obeyed = self._trusted()
             self._start(self._gate.set_policy(self._policy(), now=now), now)
         if self._setup.on_ended is not None:
             self._setup.on_ended(self._ended)
 
-    def _finish(self, index: int, now: float) -> None:
-        life, request_id = self._lives[index], RequestId(str(index))
+    def _tell_progress(self, now: float) -> None:
+        """What a stream shows of the running requests; only rules look at it."""
+        if self._setup.rules:
+            for index, tokens in self._engine.emitted(now=now):
+                self._gate.update(self._lives[index].request_id, generated=tokens, now=now)
+
+    def _end_slice(self, life: Life, now: float) -> None:
+        request_id = life.request_id
+        life.end_slice()
+        if life.complete:
+            self._finish(life, request_id, now)
+            return
+        predictor = self._setup.predictor
+        if isinstance(predictor, RemainingPredictor):
+            life.prediction = predictor.predict_remaining(life.index, life.row, life.generated)
+        else:
+            life.expect_less()
+        self._offer(life, now=now, refused=Outcome.EVICTED)
+        self._start(self._gate.leave(request_id, now=now), now)
+
+    def _finish(self, life: Life, request_id: RequestId, now: float) -> None:
         life.finished_s = now
         self._ended += 1
-        actual = life.output_tokens
-        self._start(self._gate.leave(request_id, now=now, output_tokens=actual), now)
-        self._setup.predictor.observe(index, life.row)
+        self._start(self._gate.leave(request_id, now=now, output_tokens=life.slice_tokens), now)
+        self._setup.predictor.observe(life.index, life.row)
         if self._setup.guarded:
-            predicted = life.prediction.output_tokens
-            self._samples.finished(request_id, predicted=predicted, actual=actual, now=now)
+            self._samples.finished(
+                RequestId(str(life.index)),
+                predicted=life.first_prediction.output_tokens,
+                actual=life.output_tokens,
+                now=now,
+            )
 
     def _start(self, admitted: Sequence[RequestId], now: float) -> None:
         for request_id in admitted:
-            life = self._lives[int(request_id)]
-            life.admitted_s = now
-            starting = Starting(
-                index=int(request_id),
-                prefill_tokens=max(life.row.prompt_tokens - life.row.cached_tokens, 0),
-                output_tokens=life.output_tokens,
-            )
-            self._engine.start(starting, now=now)
+            life = self._lives[index_of(request_id)]
+            self._engine.start(life.start(self._slice_tokens(life, now), now=now), now=now)
+
+    def _slice_tokens(self, life: Life, now: float) -> int | None:
+        policy = self._gate.policy
+        if not isinstance(policy, SlicingPolicy):
+            return None
+        view = QueueView(
+            now=now,
+            depth=self._gate.queued_requests,
+            in_flight=self._gate.in_flight_slots,
+            limit_slots=self._gate.limit_slots,
+            gamma_per_s=self._gate.gamma_per_s,
+            costs=self._estimator.rates.costs,
+        )
+        return policy.slice_tokens(life.request(), view)
 
     def _trusted(self) -> bool:
         return self._guard.closed or not self._setup.guarded
 
     def _policy(self) -> OrderingPolicy:
         return self._setup.policy if self._trusted() else Fcfs()
+
+
+def _limit_slots(setup: Setup) -> int:
+    """As many as the engine has slots, unless it is told or the engine orders for itself."""
+    if setup.limit_slots is not None:
+        return setup.limit_slots
+    return setup.slots if setup.options.scheduler_class is None else len(setup.rows)

@@ -1,4 +1,4 @@
-"""`llmservice sim`: compare orders of service on virtual time, without an engine."""
+"""`llmservice sim`: compare orders of service on virtual time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from llmservice_lab.results import RunSummary
     from llmservice_lab.sim_plan import RunStep, SimDocument, SimPlan
 
-_HELP = """Compare orders of service on a recorded workload, on virtual time: seconds, no engine.
+_HELP = """Compare orders of service on a recorded workload, on virtual time.
 
 The gate, its queue and its guard are those of the sidecar; the engine is a plain model of
-continuous batching. All policies get the same requests at the same times. The first 10 % are
-warm-up and not counted.
+continuous batching, or vLLM's own scheduler without the model. All policies get the same requests
+at the same times. The first 10 % are warm-up and not counted.
 
 \b
 Examples:
@@ -44,7 +44,10 @@ def sim(  # noqa: PLR0913 - one parameter an option
     ],
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="FCFS, SSJF or `all`; several times: one run each.  [default: all]"),
+        typer.Option(
+            help="FCFS, SSJF or any other of docs/adding-a-policy.md, or `all`; several times: one "
+            "run each.  [default: FCFS and SSJF]"
+        ),
     ] = None,
     predictor: Annotated[
         list[str] | None,
@@ -60,7 +63,23 @@ def sim(  # noqa: PLR0913 - one parameter an option
             help="Offered load as a multiple of measured capacity.  [default: the recording's rate]"
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="des: the plain discrete-event engine.")] = "des",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="des: a plain discrete-event engine; vllm: vLLM's own scheduler and KV cache "
+            "manager in the engine's environment, a hundred times slower."
+        ),
+    ] = "des",
+    kv_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens that vLLM's KV cache holds; with --engine vllm.  [default: everything]",
+        ),
+    ] = None,
+    prefix_caching: Annotated[
+        bool, typer.Option(help="Does the engine keep computed prompts and answers?")
+    ] = True,
     cost_model: Annotated[
         str,
         typer.Option(
@@ -90,21 +109,18 @@ def sim(  # noqa: PLR0913 - one parameter an option
     """Run the comparison and show a table."""
     from llmservice_lab.arrivals import parse_arrivals  # noqa: PLC0415 - keeps --help fast
     from llmservice_lab.cost_model import load_cost_model  # noqa: PLC0415
+    from llmservice_lab.engine.environment import EngineEnvironmentError  # noqa: PLC0415
+    from llmservice_lab.sim_engine import EngineOptions  # noqa: PLC0415
     from llmservice_lab.sim_plan import SimPlan  # noqa: PLC0415
     from llmservice_lab.workload import load_workload  # noqa: PLC0415
 
-    if engine != "des":
-        raise CommandError(
-            f"engine {engine!r} is not available yet; available: des",
-            next_step="leave --engine out, or measure a real engine with `llmservice bench`",
-        )
     if load is not None and load <= 0:
         raise _unusable(ValueError(f"load is {load:g}; allowed: above 0"))
     try:
         plan = SimPlan(
             workload=str(workload),
             rows=load_workload(workload),
-            policies=_policies(policy or ["all"]),
+            policies=_policies(policy or ["FCFS", "SSJF"]),
             predictors=predictor or ["default"],
             costs=load_cost_model(cost_model),
             slots=slots,
@@ -114,24 +130,28 @@ def sim(  # noqa: PLR0913 - one parameter an option
             seed=seed,
             requests=requests,
             guarded=guard,
+            engine=engine,
+            options=EngineOptions(kv_tokens=kv_tokens, prefix_caching=prefix_caching),
         )
         if plan.requests is not None and plan.requests > len(plan.rows):
             note("the workload repeats: from its second round on a predictor has met the prompts")
         document = _run(plan)
     except ValueError as error:
         raise _unusable(error) from error
+    except EngineEnvironmentError as error:
+        raise CommandError(str(error), next_step="then run the command again") from error
     write_json(json, document)
     if json != "-":
         _show(document)
 
 
 def _policies(names: list[str]) -> list[str]:
-    from llmservice_sidecar.core.policy import POLICIES  # noqa: PLC0415 - keeps --help fast
+    from llmservice_lab.systems import SYSTEMS  # noqa: PLC0415 - keeps --help fast
 
     for name in names:
-        if name not in (*POLICIES, "all"):
-            raise ValueError(f"policy {name!r} is not known; known: {', '.join(POLICIES)}, all")
-    return [each for name in names for each in (POLICIES if name == "all" else [name])]
+        if name not in (*SYSTEMS, "all"):
+            raise ValueError(f"policy {name!r} is not known; known: {', '.join(SYSTEMS)}, all")
+    return [each for name in names for each in (SYSTEMS if name == "all" else [name])]
 
 
 def _unusable(error: ValueError) -> CommandError:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from vllm.v1.core.sched.output import NewRequestData, SchedulerOutput
@@ -32,7 +32,7 @@ _DEFAULT_KV_BYTES = 256 << 20
 
 
 @dataclass(slots=True)
-class _Answer:
+class Answer:
     """What is known of one request's answer; survives preemption, which keeps emitted tokens."""
 
     prompt_tokens: int
@@ -46,14 +46,12 @@ class LatencyExecutor(Executor):
 
     supports_pp = False
     supported_tasks = ("generate",)
-    # A driver with a virtual clock subclasses and replaces this.
-    wait: ClassVar[Callable[[float], None]] = staticmethod(time.sleep)
 
     def _init_executor(self) -> None:
         self._model = LatencyModel.from_environment(os.environ)
         self._vocabulary = self.model_config.get_vocab_size()
         self._end_of_text = _end_of_text(self.model_config.hf_config)
-        self._answers: dict[str, _Answer] = {}
+        self._answers: dict[str, Answer] = {}
 
     def execute_model(self, scheduler_output: SchedulerOutput, non_block: bool = False) -> Any:
         """Wait as long as the step would take, then give each request that is due its token."""
@@ -73,9 +71,9 @@ class LatencyExecutor(Executor):
                 prefill_tokens += scheduled
             # A chunk of a prefill, or of the recomputation after a preemption, yields nothing yet.
             due = reached >= answer.prompt_tokens + answer.emitted
-            sampled.append([self._next_token(answer)] if due else [])
+            sampled.append([self.next_token(answer)] if due else [])
         if request_ids:
-            type(self).wait(self._model.duration_s(decodes=decodes, prefill_tokens=prefill_tokens))
+            self.wait(self._model.duration_s(decodes=decodes, prefill_tokens=prefill_tokens))
         return _answered(request_ids, sampled, non_block=non_block)
 
     def _computed_tokens(self, scheduler_output: SchedulerOutput) -> dict[str, int]:
@@ -89,7 +87,7 @@ class LatencyExecutor(Executor):
         computed.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
         return computed
 
-    def _planned(self, new: NewRequestData) -> _Answer:
+    def _planned(self, new: NewRequestData) -> Answer:
         prompt = new.prompt_token_ids or []
         params = new.sampling_params
         seed = prompt_seed(prompt)
@@ -100,9 +98,14 @@ class LatencyExecutor(Executor):
                 length = max(length, params.min_tokens + 1)
         if params and params.ignore_eos:
             length = None
-        return _Answer(prompt_tokens=len(prompt), seed=seed, length=length)
+        return Answer(prompt_tokens=len(prompt), seed=seed, length=length)
 
-    def _next_token(self, answer: _Answer) -> int:
+    def wait(self, seconds: float) -> None:
+        """Let the time of a step pass; on virtual time a subclass only notes it."""
+        time.sleep(seconds)
+
+    def next_token(self, answer: Answer) -> int:
+        """The token that follows those emitted so far."""
         answer.emitted += 1
         if answer.emitted == answer.length:
             return self._end_of_text

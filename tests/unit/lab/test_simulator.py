@@ -169,7 +169,7 @@ def test_max_tokens_and_cached_tokens_shorten_the_work() -> None:
         prompt_tokens=100,
         output_tokens=50,
         max_tokens=5,
-        cached_tokens=90,
+        cached_tokens=97,  # six whole blocks of 16
     )
     costs = CostModel(step_s=1.0, per_decode_s=0.0, per_prefill_token_s=1.0)
     (record,) = simulate(
@@ -183,7 +183,7 @@ def test_max_tokens_and_cached_tokens_shorten_the_work() -> None:
         )
     )
     assert record.output_tokens == 5
-    assert record.finished_s == pytest.approx(5.0 + 10.0)
+    assert record.finished_s == pytest.approx(5.0 + 4.0)
 
 
 def test_the_guard_stops_a_predictor_that_misleads() -> None:

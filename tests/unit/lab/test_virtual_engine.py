@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 from llmservice_lab.cost_model import CostModel
-from llmservice_lab.virtual_engine import Starting, VirtualEngine
+from llmservice_lab.sim_engine import Starting
+from llmservice_lab.virtual_engine import VirtualEngine
 
 COSTS = CostModel(step_s=1.0, per_decode_s=0.5, per_prefill_token_s=0.1)
 
@@ -21,23 +22,23 @@ def run(engine: VirtualEngine) -> list[tuple[float, list[int], list[int]]]:
 
 
 def starting(index: int, *, prefill: int = 10, output: int = 3) -> Starting:
-    return Starting(index=index, prefill_tokens=prefill, output_tokens=output)
+    return Starting(index=index, prompt_tokens=prefill, output_tokens=output)
 
 
 def test_one_request_prefills_once_and_decodes_the_rest() -> None:
-    engine = VirtualEngine(COSTS)
+    engine = VirtualEngine(COSTS, slots=100)
     engine.start(starting(0), now=5.0)
     assert run(engine) == [(7.0, [0], []), (10.0, [], [0])]  # 1 + 1; then 2 x 1.5
 
 
 def test_a_single_token_finishes_with_its_prefill() -> None:
-    engine = VirtualEngine(COSTS)
+    engine = VirtualEngine(COSTS, slots=100)
     engine.start(starting(0, output=1), now=0.0)
     assert run(engine) == [(2.0, [0], [0])]
 
 
 def test_who_comes_amid_a_step_joins_the_next() -> None:
-    engine = VirtualEngine(COSTS)
+    engine = VirtualEngine(COSTS, slots=100)
     engine.start(starting(0, output=5), now=0.0)
     engine.next_event_s()
     engine.advance()  # at 2.0; decode steps of 1.5 follow
@@ -48,7 +49,7 @@ def test_who_comes_amid_a_step_joins_the_next() -> None:
 
 
 def test_who_comes_amid_a_prefill_waits_for_its_end() -> None:
-    engine = VirtualEngine(COSTS)
+    engine = VirtualEngine(COSTS, slots=100)
     engine.start(starting(0, output=2), now=0.0)
     engine.next_event_s()
     engine.start(starting(1, output=2), now=1.0)
@@ -56,7 +57,7 @@ def test_who_comes_amid_a_prefill_waits_for_its_end() -> None:
 
 
 def test_an_idle_engine_starts_at_once_whatever_was_before() -> None:
-    engine = VirtualEngine(COSTS)
+    engine = VirtualEngine(COSTS, slots=100)
     engine.start(starting(0, output=1), now=0.0)
     run(engine)
     engine.start(starting(1, output=1), now=50.0)
@@ -98,7 +99,7 @@ def test_skipping_steps_changes_nothing(seed: int) -> None:
     rng = random.Random(seed)
     joins = sorted(rng.uniform(0, 80) for _ in range(25))
     rows = [_Row(at, rng.randint(0, 30), rng.randint(1, 20)) for at in joins]
-    engine, finished, index = VirtualEngine(COSTS), dict[int, float](), 0
+    engine, finished, index = VirtualEngine(COSTS, slots=100), dict[int, float](), 0
     while True:
         ends_s = engine.next_event_s()
         if index < len(rows) and (ends_s is None or rows[index].join_s <= ends_s):

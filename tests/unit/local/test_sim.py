@@ -91,8 +91,9 @@ def test_the_table_is_for_people_and_the_file_for_programs(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "cause"),
     [
-        (["--engine", "vllm"], "engine 'vllm' is not available yet; available: des"),
-        (["--policy", "LIFO"], "policy 'LIFO' is not known; known: FCFS, SSJF, all"),
+        (["--engine", "sglang"], "engine 'sglang' is not known; known: des, vllm"),
+        (["--kv-tokens", "9000"], "kv_tokens=9000"),
+        (["--policy", "LIFO"], "policy 'LIFO' is not known; known: FCFS, SSJF,"),
         (["--predictor", "psychic"], "predictor 'psychic' is not known; known: default, oracle"),
         (["--arrivals", "tidal"], "arrivals 'tidal' is not known; allowed: recorded"),
         (["--cost-model", "a100"], "cost model 'a100' is neither known"),
