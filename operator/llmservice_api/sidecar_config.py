@@ -107,6 +107,14 @@ class StaticConfig(_Strict, frozen=True):
     tenant_header: str = "x-gateway-inference-fairness-id"
 
 
+class PriorityLevelConfig(_Strict, frozen=True):
+    """A class of requests: larger values are served first. `max_concurrency`: slots it may hold."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=63)]
+    value: int
+    max_concurrency: PositiveInt | None = None
+
+
 class LiveConfig(_Strict, frozen=True):
     """`live.json`: what a running sidecar re-reads. `generation` is the spec's own."""
 
@@ -119,7 +127,16 @@ class LiveConfig(_Strict, frozen=True):
     max_queued_requests: NonNegativeInt = 1024
     max_queued_tokens: PositiveInt | None = None  # predicted output tokens in the queue
     queue_timeout_s: PositiveSeconds = 600.0
+    promote_after_s: PositiveSeconds | None = None  # then served first, on at most 25 % of slots
+    priority_levels: Annotated[tuple[PriorityLevelConfig, ...], Meta(max_length=16)] = ()
     sampler_arg: str | None = None  # overrides the static sampling ratio
+
+    def __post_init__(self) -> None:
+        for field in ("name", "value"):
+            given = [getattr(level, field) for level in self.priority_levels]
+            twice = next((value for value in given if given.count(value) > 1), None)
+            if twice is not None:
+                raise ValueError(f"priority_levels: {field} {twice!r} is there twice, must be once")
 
 
 _T = TypeVar("_T", StaticConfig, LiveConfig)

@@ -110,7 +110,7 @@ class Scaling(_Strict, frozen=True):
 
 
 class PriorityLevel(_Strict, frozen=True):
-    """A named class of requests with a cap of its own."""
+    """A named class of requests with a cap of its own, in slots."""
 
     name: str
     value: int
@@ -260,8 +260,6 @@ def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
         "spec.model.lora": model.lora is not None,
         "spec.parallelism.nodes": spec.parallelism.nodes > 1,
         "spec.scaling": spec.scaling is not None,
-        "spec.queue.promoteAfterSeconds": queue.promote_after_seconds is not None,
-        "spec.queue.priorityLevels": bool(queue.priority_levels),
         "spec.queue.policyParameters": bool(queue.policy_parameters),
         "spec.router": spec.router is not None,
         "spec.security": spec.security is not None,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from llmservice_api.status_report import QueueReport
 from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import LLMServiceError
-from llmservice_sidecar.core.request import Prediction
-from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued
+from llmservice_sidecar.core.request import Prediction, RequestId
+from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Place
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from opentelemetry.context import Context
 
@@ -48,10 +48,14 @@ class ScriptedAnswer:
 
 @dataclass
 class ScriptedPipeline:
-    """`standing`: the call waits there until `turn` is set. `error`: it is refused instead."""
+    """`standing`: the call waits there until `turn` is set. `error`: it is refused instead.
+
+    `predicted_wait_s`: how long it is expected to wait.
+    """
 
     answer: ScriptedAnswer
     standing: Standing | None = None
+    predicted_wait_s: float | None = None
     error: LLMServiceError | None = None
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +81,7 @@ class ScriptedPipeline:
             self._admit()
             if self.standing is not None:
                 if on_queued is not None:
-                    await on_queued(self.standing)
+                    await on_queued(Place(self.standing, self.predicted_wait_s))
                 await self.turn.wait()
             yield self.answer
         except BaseException as error:
@@ -103,3 +107,11 @@ class ScriptedPipeline:
 
     def snapshot(self) -> QueueReport:
         return IDLE
+
+    def place(self, request_id: RequestId) -> Place | None:
+        """Of the last call that was served, while it waits."""
+        waits = self.standing is not None and not self.turn.is_set()
+        if not waits or not self.calls or self.calls[-1].request_id != request_id:
+            return None
+        assert self.standing is not None
+        return Place(self.standing, self.predicted_wait_s)

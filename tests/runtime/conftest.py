@@ -59,15 +59,24 @@ class RecordingMetrics:
 
     ends: list[RequestEnd] = field(default_factory=list[RequestEnd])
     waits: list[float] = field(default_factory=list[float])
+    foreseen: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     sources: list[str] = field(default_factory=list[str])
 
     def predicted(self, *, source: str, duration_s: float) -> None:
         """Note it."""
         self.sources.append(source)
 
-    def left_queue(self, *, wait_s: float, trace_id: str | None = None) -> None:
+    def left_queue(
+        self,
+        *,
+        wait_s: float,
+        predicted_wait_s: float | None = None,
+        trace_id: str | None = None,
+    ) -> None:
         """Note it."""
         self.waits.append(wait_s)
+        if predicted_wait_s is not None:
+            self.foreseen.append((predicted_wait_s, wait_s))
 
     def finished(self, end: RequestEnd) -> None:
         """Note it."""

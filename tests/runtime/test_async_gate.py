@@ -6,13 +6,13 @@ import asyncio
 import random
 
 import pytest
-from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
+from llmservice_sidecar.runtime.call import Place
 
 pytestmark = pytest.mark.looptime
 
@@ -65,7 +65,7 @@ async def test_a_late_prediction_moves_a_queued_request() -> None:
         for name, tokens in (("first", 10), ("a", 100), ("b", 200)):
             group.create_task(hold(gate, name, tokens, order))
         await ticks()
-        gate.predicted(RequestId("b"), Prediction(1.0, 1.0, "late"))
+        gate.predicted(ticket("b"), Prediction(1.0, 1.0, "late"))
     assert order == ["first", "b", "a"]
 
 
@@ -188,8 +188,8 @@ async def test_who_has_to_wait_is_told_once_and_at_once() -> None:
     gate = make_gate()
     told = list[int]()
 
-    async def on_queued(standing: Standing) -> None:
-        told.append(standing.position)
+    async def on_queued(place: Place) -> None:
+        told.append(place.standing.position)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(hold(gate, "a", 5.0, []))

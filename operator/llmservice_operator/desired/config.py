@@ -10,12 +10,13 @@ from llmservice_api.sidecar_config import (
     ModelConfig,
     PredictorConfig,
     PredictorMode,
+    PriorityLevelConfig,
     StaticConfig,
     TracingConfig,
     encode_config,
     static_config_hash,
 )
-from llmservice_api.spec import Predictor, Switch, Tracing
+from llmservice_api.spec import Predictor, PriorityLevel, Switch, Tracing
 
 from llmservice_operator.desired.metadata import metadata
 from llmservice_operator.kube_json import Manifest
@@ -55,6 +56,8 @@ def live_config(service: Service) -> LiveConfig:
         max_queued_requests=queue.max_queued_requests,
         max_queued_tokens=queue.max_queued_tokens,
         queue_timeout_s=float(queue.queue_timeout_seconds),
+        promote_after_s=_seconds(queue.promote_after_seconds),
+        priority_levels=_levels(queue.priority_levels),
         sampler_arg=tracing.sampler_arg if tracing else None,
     )
 
@@ -75,6 +78,20 @@ def config_map(service: Service) -> Manifest:
             names.LIVE_CONFIG_FILE: encode_config(live_config(service)),
         },
     }
+
+
+def _levels(levels: tuple[PriorityLevel, ...]) -> tuple[PriorityLevelConfig, ...]:
+    """The highest first: their order in the spec means nothing."""
+    return tuple(
+        PriorityLevelConfig(
+            name=level.name, value=level.value, max_concurrency=level.max_concurrency
+        )
+        for level in sorted(levels, key=lambda level: -level.value)
+    )
+
+
+def _seconds(whole: int | None) -> float | None:
+    return None if whole is None else float(whole)
 
 
 def _from_ms(whole: int | None) -> float | None:

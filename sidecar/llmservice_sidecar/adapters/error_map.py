@@ -14,11 +14,11 @@ from typing import Final
 import msgspec
 
 from llmservice_sidecar.core.errors import (
+    AdmissionError,
     EngineRefused,
     InvalidRequest,
     LLMServiceError,
     Reason,
-    RequestRejected,
 )
 
 JSON: Final = "application/json"
@@ -43,6 +43,10 @@ _TIMEOUT: Final = "timeout_error"
 ERROR_ROWS: Final[Mapping[Reason, ErrorRow]] = {
     Reason.QUEUE_FULL: ErrorRow(429, _OVERLOAD, "queue_full", "RESOURCE_EXHAUSTED"),
     Reason.QUEUED_TOKENS: ErrorRow(429, _OVERLOAD, "queued_tokens", "RESOURCE_EXHAUSTED"),
+    Reason.QUEUE_SHARE: ErrorRow(429, _OVERLOAD, "queue_share", "RESOURCE_EXHAUSTED"),
+    Reason.DEADLINE_UNREACHABLE: ErrorRow(
+        429, _OVERLOAD, "deadline_unreachable", "RESOURCE_EXHAUSTED"
+    ),
     Reason.TOO_LARGE: ErrorRow(400, _INVALID, "too_large", "INVALID_ARGUMENT"),
     Reason.INVALID: ErrorRow(400, _INVALID, "invalid_value", "INVALID_ARGUMENT"),
     Reason.DRAINING: ErrorRow(503, _SERVER, "draining", "UNAVAILABLE"),
@@ -149,7 +153,7 @@ def not_found(path: str) -> HttpError:
 
 def retry_after_of(error: LLMServiceError) -> float | None:
     """Seconds after which a retry has a chance, where that is known."""
-    return error.retry_after_s if isinstance(error, RequestRejected) else None
+    return error.retry_after_s if isinstance(error, AdmissionError) else None
 
 
 def retry_headers(retry_after_s: float | None) -> dict[str, str]:

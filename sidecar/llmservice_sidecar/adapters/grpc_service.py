@@ -16,13 +16,14 @@ from dataclasses import replace
 from typing import Final, Protocol, cast
 
 import grpc.aio
-from google.protobuf.duration_pb2 import Duration
 from llmservice_api.names import GRPC_SERVICE
 from llmservice_api.status_report import QueueReport
 from opentelemetry.context import Context
 
+from llmservice_sidecar.adapters.client_hints import tenant_of
 from llmservice_sidecar.adapters.grpc_answer import AnswerReader
 from llmservice_sidecar.adapters.grpc_errors import Call, abort
+from llmservice_sidecar.adapters.grpc_queue import duration, queue_state, queued
 from llmservice_sidecar.adapters.grpc_request import (
     CHAT_PATH,
     COMPLETIONS_PATH,
@@ -30,10 +31,16 @@ from llmservice_sidecar.adapters.grpc_request import (
 )
 from llmservice_sidecar.adapters.openai_request import CallContext, OpenAIRequests
 from llmservice_sidecar.adapters.telemetry_tracing import context_of
-from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import InvalidRequest, LLMServiceError, Reason
 from llmservice_sidecar.core.request import Prediction, RequestId
-from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Served
+from llmservice_sidecar.runtime.call import (
+    PRIORITY_HINT,
+    Door,
+    InferenceCall,
+    OnQueued,
+    Place,
+    Served,
+)
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 as pb
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc import (
@@ -71,6 +78,8 @@ class Inference(Protocol):
     async def predict(self, query: PredictionQuery) -> Prediction: ...
 
     def snapshot(self) -> QueueReport: ...
+
+    def place(self, request_id: RequestId) -> Place | None: ...
 
 
 class InferenceService(InferenceServiceServicer):
@@ -112,8 +121,8 @@ class InferenceService(InferenceServiceServicer):
 
     async def GetQueue(self, request: pb.GetQueueRequest, context: Call) -> pb.QueueState:  # noqa: N802 - the proto's name
         """The queue now."""
-        del request, context
-        return _queue_state(self._pipeline.snapshot())
+        del context
+        return self._queue_state(request.request_id)
 
     async def WatchQueue(self, request: pb.WatchQueueRequest, context: Call) -> None:  # noqa: N802 - the proto's name
         """The queue now and then."""
@@ -126,7 +135,7 @@ class InferenceService(InferenceServiceServicer):
                     param="interval",
                 )
             while True:  # until the client cancels or the server ends
-                await context.write(_queue_state(self._pipeline.snapshot()))
+                await context.write(self._queue_state(request.request_id))
                 await asyncio.sleep(interval_s)
 
     def _call(
@@ -136,7 +145,8 @@ class InferenceService(InferenceServiceServicer):
         known = CallContext(
             request_id=RequestId(chosen),
             timeout_s=_timeout_s(context),
-            tenant=metadata.get(self._tenant_header),
+            tenant=tenant_of(metadata.get(self._tenant_header)),
+            priority=request.priority or metadata.get(PRIORITY_HINT),
         )
         try:
             call = self._parse(request, known)
@@ -148,6 +158,12 @@ class InferenceService(InferenceServiceServicer):
             return call
         # Not among what HTTP clients may send: the engine's own field, which only adds ids.
         return replace(call, body=call.body | {"return_token_ids": True})
+
+    def _queue_state(self, request_id: str) -> pb.QueueState:
+        report = self._pipeline.snapshot()
+        place = self._pipeline.place(RequestId(request_id)) if request_id else None
+        request = None if place is None else queued(place, backlog_s=report.backlog_s)
+        return queue_state(report, request=request)
 
     def _parse(self, request: pb.GenerateRequest, known: CallContext) -> InferenceCall:
         path, body = openai_request(request, model=self._model)
@@ -187,14 +203,11 @@ class _Generation:
                     await self._write(pb.GenerateResponse(delta=delta))
             await self._write(pb.GenerateResponse(finished=self._finished(reader, served)))
 
-    async def _queued(self, standing: Standing) -> None:
+    async def _queued(self, place: Place) -> None:
         # At once: a client without a sign of life for long takes the connection for dead.
         await self._send_headers()
-        queued = pb.Queued(position=standing.position, depth=standing.depth)
-        backlog_s = self._pipeline.snapshot().backlog_s
-        if backlog_s > 0:
-            queued.eta.CopyFrom(_duration(backlog_s))
-        await self._write(pb.GenerateResponse(queued=queued))
+        event = queued(place, backlog_s=self._pipeline.snapshot().backlog_s)
+        await self._write(pb.GenerateResponse(queued=event))
 
     async def _write(self, message: pb.GenerateResponse) -> None:
         try:
@@ -212,11 +225,11 @@ class _Generation:
 
     def _finished(self, reader: AnswerReader, served: Served) -> pb.Finished:
         timings = pb.Timings(
-            queue_wait=_duration(served.queue_wait_s),
-            total=_duration(self._clock() - self._started),
+            queue_wait=duration(served.queue_wait_s),
+            total=duration(self._clock() - self._started),
         )
         if self._first_token_s is not None:
-            timings.time_to_first_token.CopyFrom(_duration(self._first_token_s))
+            timings.time_to_first_token.CopyFrom(duration(self._first_token_s))
         return pb.Finished(
             request_id=self._call.request_id,
             usage=reader.usage,
@@ -265,21 +278,3 @@ def _timeout_s(context: Call) -> float | None:
     if remaining is None:
         return None
     return max(0.0, remaining - min(_DEADLINE_MARGIN_S, remaining / 10))
-
-
-def _queue_state(report: QueueReport) -> pb.QueueState:
-    return pb.QueueState(
-        policy=report.policy,
-        order=report.order,
-        queued_requests=report.queued_requests,
-        queued_tokens=report.queued_tokens,
-        in_flight_slots=report.in_flight_slots,
-        limit_slots=report.limit_slots,
-        backlog=_duration(report.backlog_s),
-    )
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(round(seconds * 1e6))
-    return duration

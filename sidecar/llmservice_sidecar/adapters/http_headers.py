@@ -1,4 +1,4 @@
-"""What an HTTP client says beside the body: its request id, deadline, tenant and trace context."""
+"""What an HTTP client says beside the body: its request id, deadline, tenant and priority."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
+from llmservice_sidecar.adapters.client_hints import tenant_of
 from llmservice_sidecar.adapters.openai_request import CallContext
 from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.request import RequestId
+from llmservice_sidecar.runtime.call import PRIORITY_HINT
 
 REQUEST_ID: Final = "X-Request-Id"
 TIMEOUT_MS: Final = "x-request-timeout-ms"
 QUEUE_MS: Final = "x-llmservice-queue-ms"
 MAX_TIMEOUT_MS: Final = 24 * 3600 * 1000
-_MAX_TENANT: Final = 128
 # Ids go into logs, traces and the engine's own ids: nothing that could be taken for something else.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
@@ -30,11 +31,11 @@ def call_context(
     headers: Mapping[str, str], *, request_id: RequestId, tenant_header: str
 ) -> CallContext:
     """What the headers say of a call. Raises InvalidRequest naming the header."""
-    tenant = headers.get(tenant_header)
     return CallContext(
         request_id=request_id,
         timeout_s=_timeout_s(headers.get(TIMEOUT_MS)),
-        tenant=None if tenant is None else tenant[:_MAX_TENANT],
+        tenant=tenant_of(headers.get(tenant_header)),
+        priority=headers.get(PRIORITY_HINT),
     )
 
 

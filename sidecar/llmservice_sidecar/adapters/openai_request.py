@@ -28,6 +28,7 @@ class CallContext:
     request_id: RequestId
     timeout_s: float | None = None
     tenant: str | None = None
+    priority: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,7 @@ class OpenAIRequests:
             include_usage=_options(checked).get("include_usage") is True,
             timeout_s=context.timeout_s,
             tenant=context.tenant,
+            priority=context.priority,
             operation=endpoint.operation,
         )
 

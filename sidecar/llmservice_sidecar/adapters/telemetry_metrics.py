@@ -91,6 +91,11 @@ class PrometheusMetrics:
         self._queue_wait = self._histogram(
             names.METRIC_QUEUE_WAIT, "Seconds from arrival to admission or eviction.", _WAIT_BUCKETS
         )
+        self._queue_wait_error = self._histogram(
+            names.METRIC_QUEUE_WAIT_ERROR,
+            "Predicted over real seconds in the queue of a sample of requests; 1 is exact.",
+            _RATIO_BUCKETS,
+        )
         self._predictions = Counter(
             names.METRIC_PREDICTIONS,
             "Predictions by who made them.",
@@ -122,9 +127,18 @@ class PrometheusMetrics:
         self._predictions.labels(self._capped(source)).inc()
         self._prediction_duration.observe(duration_s)
 
-    def left_queue(self, *, wait_s: float, trace_id: str | None = None) -> None:
-        """Record a wait."""
-        self._queue_wait.observe(wait_s, _exemplar(trace_id))
+    def left_queue(
+        self,
+        *,
+        wait_s: float,
+        predicted_wait_s: float | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        """Record a wait, and how well it was foreseen."""
+        exemplar = _exemplar(trace_id)
+        self._queue_wait.observe(wait_s, exemplar)
+        if predicted_wait_s is not None and wait_s > 0:
+            self._queue_wait_error.observe(predicted_wait_s / wait_s, exemplar)
 
     def finished(self, end: RequestEnd) -> None:
         """Count an end, and time what was served."""

@@ -15,7 +15,9 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"  # wants more slots than the limit
     INVALID = "invalid_request"
     DRAINING = "draining"
+    QUEUE_SHARE = "queue_share"  # gave its place in a full queue to another tenant or priority
     DEADLINE = "deadline"
+    DEADLINE_UNREACHABLE = "deadline_unreachable"  # refused: it cannot be met
     QUEUE_TIMEOUT = "queue_timeout"
     CLIENT_GONE = "client_gone"
     ENGINE_DOWN = "engine_down"
@@ -33,19 +35,22 @@ class LLMServiceError(Exception):
 
 
 class AdmissionError(LLMServiceError):
-    """The request left without running."""
+    """The request left without running.
 
-
-class RequestRejected(AdmissionError):
-    """Refused before queueing. `retry_after_s` is computed from predicted remaining work."""
+    `retry_after_s`, where a retry has a chance, is computed from predicted remaining work.
+    """
 
     def __init__(self, reason: Reason, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(reason, message)
         self.retry_after_s = retry_after_s
 
 
+class RequestRejected(AdmissionError):
+    """Refused before queueing."""
+
+
 class RequestEvicted(AdmissionError):
-    """Removed from the queue before its turn: its deadline or the queue timeout passed."""
+    """Removed from the queue before its turn: time is up, or others have a better claim to it."""
 
 
 class InvalidRequest(LLMServiceError):

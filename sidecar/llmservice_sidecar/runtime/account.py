@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,17 +14,18 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import (
+    AdmissionError,
     DeadlineExceeded,
     EngineError,
     EngineRefused,
     LLMServiceError,
     Reason,
     RequestEvicted,
-    RequestRejected,
 )
 from llmservice_sidecar.core.request import Outcome, Prediction
 from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.answer import Usage
+from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall
 from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics
 
@@ -114,14 +116,23 @@ class Account:
             self.client.add_event(names.EVENT_FIRST_TOKEN)
             self.client.set_attribute(names.ATTR_GEN_AI_TIME_TO_FIRST_CHUNK, since_s)
 
-    def left_queue(self, span: Span, standing: Standing | None, *, wait_s: float) -> None:
-        """The wait is over, by admission (with its `standing`) or by leaving."""
+    def left_queue(self, span: Span, ticket: Ticket) -> None:
+        """The wait is over, by admission or by leaving."""
+        standing, expected_s = ticket.admitted, ticket.predicted_wait_s
         if span.is_recording():
-            span.set_attribute(names.ATTR_QUEUE_WAIT_S, wait_s)
+            span.set_attribute(names.ATTR_QUEUE_WAIT_S, ticket.wait_s)
+            if expected_s is not None:
+                span.set_attribute(names.ATTR_PREDICTED_WAIT_S, expected_s)
+            if ticket.queued is not None:
+                span.set_attributes(_bound_attributes(ticket.queued))
             if standing is not None:
                 span.set_attributes(standing_attributes(standing))
         span.end()
-        self.telemetry.metrics.left_queue(wait_s=wait_s, trace_id=self.trace_id)
+        self.telemetry.metrics.left_queue(
+            wait_s=ticket.wait_s,
+            predicted_wait_s=None if standing is None else expected_s,
+            trace_id=self.trace_id,
+        )
 
     def open_client(self, span: Span) -> None:
         """Say on the CLIENT span what the engine is asked for, now."""
@@ -190,7 +201,7 @@ class Account:
             # Per answer, as the prediction is.
             actual = round(self.usage.output_tokens / self.call.slots)
             span.set_attribute(names.ATTR_ACTUAL, actual)
-        if isinstance(error, RequestRejected) and error.retry_after_s is not None:
+        if isinstance(error, AdmissionError) and error.retry_after_s is not None:
             span.set_attribute(names.ATTR_RETRY_AFTER_S, error.retry_after_s)
         if outcome in _FAULTS or reason is Reason.DRAINING:
             span.set_attribute(names.ATTR_ERROR_TYPE, reason.value)
@@ -236,6 +247,14 @@ def prediction_attributes(prediction: Prediction) -> dict[str, str | float]:
         names.ATTR_PREDICTED_P90: prediction.p90_tokens,
         names.ATTR_PREDICTION_SOURCE: prediction.source,
     }
+
+
+def _bound_attributes(standing: Standing) -> dict[str, float]:
+    """How long later arrivals may overtake; nothing where nothing is promised."""
+    bound_s = standing.overtaking_bound_s
+    if bound_s is None or not math.isfinite(bound_s):
+        return {}
+    return {names.ATTR_OVERTAKING_BOUND_S: bound_s}
 
 
 def standing_attributes(

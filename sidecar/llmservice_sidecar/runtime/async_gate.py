@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from llmservice_sidecar.core.decision import Queued, Rejected, Standing
 from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
-from llmservice_sidecar.runtime.call import OnQueued
+from llmservice_sidecar.runtime.call import OnQueued, Place
+
+FORESEEN_PLACES: Final = 256  # a prediction costs as many steps as there are places before it
 
 _REJECTED = {
     Reason.QUEUE_FULL: "the queue is full",
     Reason.QUEUED_TOKENS: "the queue holds too many predicted tokens",
+    Reason.DEADLINE_UNREACHABLE: (
+        "the answer is expected to be complete in {estimate_s:.1f} s; the deadline is in "
+        "{left_s:.1f} s"
+    ),
     Reason.DRAINING: "this replica is draining",
     Reason.TOO_LARGE: "the request wants more slots (n x prompts) than this service runs at once",
 }
 _EVICTED = {
     Reason.DEADLINE: "the deadline passed while the request was queued",
     Reason.QUEUE_TIMEOUT: "the request waited longer than the queue timeout",
+    Reason.QUEUE_SHARE: (
+        "the queue is full; this place went to a higher priority or to a tenant with fewer waiting"
+    ),
 }
 
 
@@ -36,12 +46,17 @@ class Patience:
 
 @dataclass(slots=True, kw_only=True)
 class Ticket:
-    """A request at the gate. Whoever holds it says at the end how long the answer was."""
+    """A request at the gate. Whoever holds it says at the end how long the answer was.
+
+    `foresee`: note in `predicted_wait_s` how long the whole wait will be, as far as is known.
+    """
 
     request: Request
+    foresee: bool = False
     queued: Standing | None = None  # how it stood when it had to wait
     admitted: Standing | None = None
     wait_s: float = 0.0
+    predicted_wait_s: float | None = None
     output_tokens: int | None = None
 
 
@@ -73,14 +88,17 @@ class AsyncGate:
     ) -> AsyncGenerator[Ticket]:
         """Hold the request's slots for the block; leaving it, however, frees them exactly once.
 
-        Raises RequestRejected at once, RequestEvicted when the patience ends before the turn.
+        Raises RequestRejected at once, RequestEvicted when the patience ends before the turn or a
+        full queue gives the place to another.
         """
         request = ticket.request
         decision = self._gate.offer(request, now=self._clock())
         if isinstance(decision, Rejected):
-            raise self._rejection(decision.reason)
+            raise self._rejection(request, decision)
         try:
             if isinstance(decision, Queued):
+                if decision.displaced is not None:
+                    self._displace(decision.displaced)
                 ticket.queued = decision.standing
                 await self._turn(ticket, decision.standing, patience, on_queued)
             else:
@@ -90,9 +108,12 @@ class AsyncGate:
             now = self._clock()
             self._wake(self._gate.leave(request.id, now=now, output_tokens=ticket.output_tokens))
 
-    def predicted(self, request_id: RequestId, prediction: Prediction) -> None:
+    def predicted(self, ticket: Ticket, prediction: Prediction) -> None:
         """A prediction has arrived; the request takes its new place in the queue."""
+        request_id = ticket.request.id
         self._wake(self._gate.update(request_id, prediction=prediction, now=self._clock()))
+        if ticket.foresee and (place := self.place(request_id)) is not None:
+            self._foresee(ticket, place)
 
     def generated(self, request_id: RequestId, tokens: int) -> None:
         """A running request has produced so many tokens."""
@@ -109,6 +130,19 @@ class AsyncGate:
     def set_bounds(self, *, max_queued: int, max_queued_tokens: float | None) -> None:
         """Change how many requests and predicted tokens may wait."""
         self._gate.set_bounds(max_queued=max_queued, max_queued_tokens=max_queued_tokens)
+
+    def set_classes(self, *, caps: Mapping[int, int], promote_after_s: float | None) -> None:
+        """Change how many slots each priority may hold, and who has waited too long."""
+        self._wake(
+            self._gate.set_classes(caps=caps, promote_after_s=promote_after_s, now=self._clock())
+        )
+
+    def place(self, request_id: RequestId) -> Place | None:
+        """Where a request stands that waits; None: it does not wait. O(places before it)."""
+        turn = self._turns.get(request_id)
+        if turn is None or turn.done():
+            return None
+        return self._place(request_id, self._gate.standing(request_id), wanted=True)
 
     def close(self) -> None:
         """Refuse new requests; what waits and runs goes on."""
@@ -133,18 +167,21 @@ class AsyncGate:
         # An eviction is a result too: an exception could be left unretrieved by a cancelled owner.
         turn: asyncio.Future[Standing | Reason] = loop.create_future()
         request = ticket.request
+        place = self._place(request.id, standing, wanted=ticket.foresee or on_queued is not None)
+        self._foresee(ticket, place)
         self._turns[request.id] = turn
         timer = loop.call_later(max(patience.wait_s, 0.0), _evict, turn, patience.reason)
         try:
             if on_queued is not None:
-                await on_queued(standing)
+                await on_queued(place)
             verdict = await turn
         finally:
             timer.cancel()
             del self._turns[request.id]
             ticket.wait_s = self._clock() - request.arrived_at
         if isinstance(verdict, Reason):
-            raise RequestEvicted(verdict, _EVICTED[verdict])
+            again_s = self.retry_after_s() if verdict is Reason.QUEUE_SHARE else None
+            raise RequestEvicted(verdict, _EVICTED[verdict], retry_after_s=again_s)
         ticket.admitted = verdict
 
     def _wake(self, admitted: Iterable[RequestId]) -> None:
@@ -155,9 +192,29 @@ class AsyncGate:
                 # Asked now: a moment later others have moved and the standing would be another.
                 turn.set_result(self._gate.standing(request_id))
 
-    def _rejection(self, reason: Reason) -> RequestRejected:
+    def _displace(self, request_id: RequestId) -> None:
+        turn = self._turns.get(request_id)
+        if turn is not None:  # else its owner is just leaving
+            _evict(turn, Reason.QUEUE_SHARE)
+
+    def _place(self, request_id: RequestId, standing: Standing, *, wanted: bool) -> Place:
+        if not wanted or standing.position >= FORESEEN_PLACES:
+            return Place(standing, None)
+        return Place(standing, self._gate.predicted_wait_s(request_id, now=self._clock()))
+
+    def _foresee(self, ticket: Ticket, place: Place) -> None:
+        if place.predicted_wait_s is not None:
+            waited_s = self._clock() - ticket.request.arrived_at
+            ticket.predicted_wait_s = waited_s + place.predicted_wait_s
+
+    def _rejection(self, request: Request, decision: Rejected) -> RequestRejected:
+        reason = decision.reason
         retry_after_s = None if reason is Reason.TOO_LARGE else self.retry_after_s()
-        return RequestRejected(reason, _REJECTED[reason], retry_after_s=retry_after_s)
+        text = _REJECTED[reason]
+        if decision.estimate_s is not None and request.deadline_at is not None:
+            left_s = request.deadline_at - self._clock()
+            text = text.format(estimate_s=decision.estimate_s, left_s=left_s)
+        return RequestRejected(reason, text, retry_after_s=retry_after_s)
 
 
 def _evict(turn: asyncio.Future[Standing | Reason], reason: Reason) -> None:

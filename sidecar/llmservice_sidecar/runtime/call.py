@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.request import RequestId
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-OnQueued = Callable[[Standing], Awaitable[None]]
+# What a client may say of its own priority: the name of a level. An HTTP header, a metadata key.
+PRIORITY_HINT: Final = "x-llmservice-priority"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the queue. `predicted_wait_s`: from now to the start; None: nothing is known."""
+
+    standing: Standing
+    predicted_wait_s: float | None
+
+
+OnQueued = Callable[[Place], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +39,8 @@ class InferenceCall:
 
     `path` is the engine's (`/v1/chat/completions`), `body` its allow-listed JSON object; the
     pipeline adds `priority` and `stream_options.include_usage` on the way. `timeout_s` is the
-    client's deadline, counted from the moment the call is served.
+    client's deadline, counted from the moment the call is served. `priority` names a level of the
+    live configuration; None means the highest, so that naming one can only lower a call.
     """
 
     request_id: RequestId
@@ -39,6 +52,7 @@ class InferenceCall:
     include_usage: bool = False  # the client itself asked for the trailing usage event
     timeout_s: float | None = None
     tenant: str | None = None
+    priority: str | None = None
     operation: str = "chat"  # gen_ai.operation.name: "chat" | "text_completion"
 
 

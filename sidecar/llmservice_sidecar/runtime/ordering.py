@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from llmservice_api.sidecar_config import LiveConfig, PredictorMode
 
+from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.guard import ArrivalOrder, Guard
 from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate
+from llmservice_sidecar.runtime.call import PRIORITY_HINT
 from llmservice_sidecar.runtime.limits import Limits
 
 ARRIVAL_ORDER = "FCFS"
@@ -76,6 +78,21 @@ class Ordering:
         """Predictions are made: in Shadow and in Enforce."""
         return self._live.predictor_mode is not PredictorMode.DISABLED
 
+    def priority_of(self, name: str | None) -> int:
+        """The priority that a client gets: the highest there is, or the lower one it names.
+
+        Raises InvalidRequest for a name that is no level.
+        """
+        levels = {level.name: level.value for level in self._live.priority_levels}
+        if name is None:
+            return max(levels.values(), default=0)
+        if name not in levels:
+            allowed = ", ".join(levels) or "none, this service has no priority levels"
+            raise InvalidRequest(
+                f"{PRIORITY_HINT} is {name[:64]!r}; allowed: {allowed}", param=PRIORITY_HINT
+            )
+        return levels[name]
+
     def apply(self, live: LiveConfig) -> None:
         """Take over a new configuration. Raises ValueError naming a policy that is not known."""
         policy = self._policy(live)
@@ -84,6 +101,14 @@ class Ordering:
         self._live = live
         self._gate.set_bounds(
             max_queued=live.max_queued_requests, max_queued_tokens=live.max_queued_tokens
+        )
+        self._gate.set_classes(
+            caps={
+                level.value: level.max_concurrency
+                for level in live.priority_levels
+                if level.max_concurrency is not None
+            },
+            promote_after_s=live.promote_after_s,
         )
         self._limits.apply(live)
         self._gate.set_policy(policy)

@@ -98,8 +98,17 @@ class RequestMetrics(Protocol):
         """The predictor has answered (or its fallback has) after so many seconds."""
         ...
 
-    def left_queue(self, *, wait_s: float, trace_id: str | None = None) -> None:
-        """A request was admitted, evicted or cancelled after waiting; 0 when it found a slot."""
+    def left_queue(
+        self,
+        *,
+        wait_s: float,
+        predicted_wait_s: float | None = None,
+        trace_id: str | None = None,
+    ) -> None:
+        """A request was admitted, evicted or cancelled after waiting; 0 when it found a slot.
+
+        `predicted_wait_s` is known of a sample of those that had to wait and were admitted.
+        """
         ...
 
     def finished(self, end: RequestEnd) -> None:

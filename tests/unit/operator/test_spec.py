@@ -47,8 +47,6 @@ _NOT_ACTED_ON: list[tuple[dict[str, Any], str]] = [
     ),
     ({"parallelism": {"nodes": 2}}, "spec.parallelism.nodes"),
     ({"scaling": {"maxReplicas": 3}}, "spec.scaling"),
-    ({"queue": {"promoteAfterSeconds": 9}}, "spec.queue.promoteAfterSeconds"),
-    ({"queue": {"priorityLevels": [{"name": "a", "value": 1}]}}, "spec.queue.priorityLevels"),
     ({"queue": {"policyParameters": {"a": "b"}}}, "spec.queue.policyParameters"),
     ({"router": {}}, "spec.router"),
     ({"security": {}}, "spec.security"),

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nEllmservice_sidecar/wire/llmservice/inference/v1alpha1/inference.proto\x12\x1dllmservice.inference.v1alpha1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa7\x03\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12<\n\ttoken_ids\x18\x03 \x01(\x0b\x32\'.llmservice.inference.v1alpha1.TokenIdsH\x00\x12\x39\n\x04\x63hat\x18\x04 \x01(\x0b\x32).llmservice.inference.v1alpha1.ChatPromptH\x00\x12?\n\x08sampling\x18\x05 \x01(\x0b\x32-.llmservice.inference.v1alpha1.SamplingParams\x12Q\n\nextra_args\x18\x06 \x03(\x0b\x32=.llmservice.inference.v1alpha1.GenerateRequest.ExtraArgsEntry\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x18\n\x10return_token_ids\x18\x08 \x01(\x08\x1a\x30\n\x0e\x45xtraArgsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xa2\x01\n\nChatPrompt\x12<\n\x08messages\x18\x01 \x03(\x0b\x32*.llmservice.inference.v1alpha1.ChatMessage\x12&\n\x05tools\x18\x02 \x03(\x0b\x32\x17.google.protobuf.Struct\x12.\n\rtemplate_args\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"}\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12+\n\ntool_calls\x18\x05 \x03(\x0b\x32\x17.google.protobuf.Struct\"\xb6\x03\n\x0eSamplingParams\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x03H\x08\x88\x01\x01\x12\x0e\n\x01n\x18\n \x01(\rH\t\x88\x01\x01\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\rB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x04\n\x02_n\"\xc8\x01\n\x10GenerateResponse\x12\x37\n\x06queued\x18\x01 \x01(\x0b\x32%.llmservice.inference.v1alpha1.QueuedH\x00\x12\x35\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32$.llmservice.inference.v1alpha1.DeltaH\x00\x12;\n\x08\x66inished\x18\x03 \x01(\x0b\x32\'.llmservice.inference.v1alpha1.FinishedH\x00\x42\x07\n\x05\x65vent\"Q\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\r\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12&\n\x03\x65ta\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8e\x01\n\x05\x44\x65lta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x11\n\treasoning\x18\x05 \x01(\t\x12+\n\ntool_calls\x18\x06 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x9b\x01\n\x08\x46inished\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x33\n\x05usage\x18\x02 \x01(\x0b\x32$.llmservice.inference.v1alpha1.Usage\x12\x37\n\x07timings\x18\x03 \x01(\x0b\x32&.llmservice.inference.v1alpha1.Timings\x12\r\n\x05model\x18\x04 \x01(\t\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\x9a\x01\n\x07Timings\x12-\n\nqueue_wait\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"Q\n\x0ePredictRequest\x12?\n\x07request\x18\x01 \x01(\x0b\x32..llmservice.inference.v1alpha1.GenerateRequest\"L\n\x0fPredictResponse\x12\x15\n\routput_tokens\x18\x01 \x01(\x01\x12\x12\n\np90_tokens\x18\x02 \x01(\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\"\x11\n\x0fGetQueueRequest\"@\n\x11WatchQueueRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb5\x01\n\nQueueState\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\t\x12\x17\n\x0fqueued_requests\x18\x03 \x01(\r\x12\x15\n\rqueued_tokens\x18\x04 \x01(\x01\x12\x17\n\x0fin_flight_slots\x18\x05 \x01(\r\x12\x13\n\x0blimit_slots\x18\x06 \x01(\r\x12*\n\x07\x62\x61\x63klog\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration2\xbf\x03\n\x10InferenceService\x12m\n\x08Generate\x12..llmservice.inference.v1alpha1.GenerateRequest\x1a/.llmservice.inference.v1alpha1.GenerateResponse0\x01\x12h\n\x07Predict\x12-.llmservice.inference.v1alpha1.PredictRequest\x1a..llmservice.inference.v1alpha1.PredictResponse\x12\x65\n\x08GetQueue\x12..llmservice.inference.v1alpha1.GetQueueRequest\x1a).llmservice.inference.v1alpha1.QueueState\x12k\n\nWatchQueue\x12\x30.llmservice.inference.v1alpha1.WatchQueueRequest\x1a).llmservice.inference.v1alpha1.QueueState0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\nEllmservice_sidecar/wire/llmservice/inference/v1alpha1/inference.proto\x12\x1dllmservice.inference.v1alpha1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xb9\x03\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12<\n\ttoken_ids\x18\x03 \x01(\x0b\x32\'.llmservice.inference.v1alpha1.TokenIdsH\x00\x12\x39\n\x04\x63hat\x18\x04 \x01(\x0b\x32).llmservice.inference.v1alpha1.ChatPromptH\x00\x12?\n\x08sampling\x18\x05 \x01(\x0b\x32-.llmservice.inference.v1alpha1.SamplingParams\x12Q\n\nextra_args\x18\x06 \x03(\x0b\x32=.llmservice.inference.v1alpha1.GenerateRequest.ExtraArgsEntry\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x18\n\x10return_token_ids\x18\x08 \x01(\x08\x12\x10\n\x08priority\x18\t \x01(\t\x1a\x30\n\x0e\x45xtraArgsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xa2\x01\n\nChatPrompt\x12<\n\x08messages\x18\x01 \x03(\x0b\x32*.llmservice.inference.v1alpha1.ChatMessage\x12&\n\x05tools\x18\x02 \x03(\x0b\x32\x17.google.protobuf.Struct\x12.\n\rtemplate_args\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"}\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12+\n\ntool_calls\x18\x05 \x03(\x0b\x32\x17.google.protobuf.Struct\"\xb6\x03\n\x0eSamplingParams\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05min_p\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x11\n\x04seed\x18\t \x01(\x03H\x08\x88\x01\x01\x12\x0e\n\x01n\x18\n \x01(\rH\t\x88\x01\x01\x12\x0c\n\x04stop\x18\x0b \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0c \x03(\rB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x15\n\x13_repetition_penaltyB\x07\n\x05_seedB\x04\n\x02_n\"\xc8\x01\n\x10GenerateResponse\x12\x37\n\x06queued\x18\x01 \x01(\x0b\x32%.llmservice.inference.v1alpha1.QueuedH\x00\x12\x35\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32$.llmservice.inference.v1alpha1.DeltaH\x00\x12;\n\x08\x66inished\x18\x03 \x01(\x0b\x32\'.llmservice.inference.v1alpha1.FinishedH\x00\x42\x07\n\x05\x65vent\"\x86\x01\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\r\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12&\n\x03\x65ta\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10overtaking_bound\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8e\x01\n\x05\x44\x65lta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x11\n\treasoning\x18\x05 \x01(\t\x12+\n\ntool_calls\x18\x06 \x03(\x0b\x32\x17.google.protobuf.Struct\"\x9b\x01\n\x08\x46inished\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x33\n\x05usage\x18\x02 \x01(\x0b\x32$.llmservice.inference.v1alpha1.Usage\x12\x37\n\x07timings\x18\x03 \x01(\x0b\x32&.llmservice.inference.v1alpha1.Timings\x12\r\n\x05model\x18\x04 \x01(\t\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\x9a\x01\n\x07Timings\x12-\n\nqueue_wait\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x13time_to_first_token\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"Q\n\x0ePredictRequest\x12?\n\x07request\x18\x01 \x01(\x0b\x32..llmservice.inference.v1alpha1.GenerateRequest\"L\n\x0fPredictResponse\x12\x15\n\routput_tokens\x18\x01 \x01(\x01\x12\x12\n\np90_tokens\x18\x02 \x01(\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\"%\n\x0fGetQueueRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"T\n\x11WatchQueueRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\xed\x01\n\nQueueState\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\r\n\x05order\x18\x02 \x01(\t\x12\x17\n\x0fqueued_requests\x18\x03 \x01(\r\x12\x15\n\rqueued_tokens\x18\x04 \x01(\x01\x12\x17\n\x0fin_flight_slots\x18\x05 \x01(\r\x12\x13\n\x0blimit_slots\x18\x06 \x01(\r\x12*\n\x07\x62\x61\x63klog\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x36\n\x07request\x18\x08 \x01(\x0b\x32%.llmservice.inference.v1alpha1.Queued2\xbf\x03\n\x10InferenceService\x12m\n\x08Generate\x12..llmservice.inference.v1alpha1.GenerateRequest\x1a/.llmservice.inference.v1alpha1.GenerateResponse0\x01\x12h\n\x07Predict\x12-.llmservice.inference.v1alpha1.PredictRequest\x1a..llmservice.inference.v1alpha1.PredictResponse\x12\x65\n\x08GetQueue\x12..llmservice.inference.v1alpha1.GetQueueRequest\x1a).llmservice.inference.v1alpha1.QueueState\x12k\n\nWatchQueue\x12\x30.llmservice.inference.v1alpha1.WatchQueueRequest\x1a).llmservice.inference.v1alpha1.QueueState0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,39 +36,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST_EXTRAARGSENTRY']._loaded_options = None
   _globals['_GENERATEREQUEST_EXTRAARGSENTRY']._serialized_options = b'8\001'
   _globals['_GENERATEREQUEST']._serialized_start=167
-  _globals['_GENERATEREQUEST']._serialized_end=590
-  _globals['_GENERATEREQUEST_EXTRAARGSENTRY']._serialized_start=532
-  _globals['_GENERATEREQUEST_EXTRAARGSENTRY']._serialized_end=580
-  _globals['_TOKENIDS']._serialized_start=592
-  _globals['_TOKENIDS']._serialized_end=615
-  _globals['_CHATPROMPT']._serialized_start=618
-  _globals['_CHATPROMPT']._serialized_end=780
-  _globals['_CHATMESSAGE']._serialized_start=782
-  _globals['_CHATMESSAGE']._serialized_end=907
-  _globals['_SAMPLINGPARAMS']._serialized_start=910
-  _globals['_SAMPLINGPARAMS']._serialized_end=1348
-  _globals['_GENERATERESPONSE']._serialized_start=1351
-  _globals['_GENERATERESPONSE']._serialized_end=1551
-  _globals['_QUEUED']._serialized_start=1553
-  _globals['_QUEUED']._serialized_end=1634
-  _globals['_DELTA']._serialized_start=1637
-  _globals['_DELTA']._serialized_end=1779
-  _globals['_FINISHED']._serialized_start=1782
-  _globals['_FINISHED']._serialized_end=1937
-  _globals['_USAGE']._serialized_start=1939
-  _globals['_USAGE']._serialized_end=2019
-  _globals['_TIMINGS']._serialized_start=2022
-  _globals['_TIMINGS']._serialized_end=2176
-  _globals['_PREDICTREQUEST']._serialized_start=2178
-  _globals['_PREDICTREQUEST']._serialized_end=2259
-  _globals['_PREDICTRESPONSE']._serialized_start=2261
-  _globals['_PREDICTRESPONSE']._serialized_end=2337
-  _globals['_GETQUEUEREQUEST']._serialized_start=2339
-  _globals['_GETQUEUEREQUEST']._serialized_end=2356
-  _globals['_WATCHQUEUEREQUEST']._serialized_start=2358
-  _globals['_WATCHQUEUEREQUEST']._serialized_end=2422
-  _globals['_QUEUESTATE']._serialized_start=2425
-  _globals['_QUEUESTATE']._serialized_end=2606
-  _globals['_INFERENCESERVICE']._serialized_start=2609
-  _globals['_INFERENCESERVICE']._serialized_end=3056
+  _globals['_GENERATEREQUEST']._serialized_end=608
+  _globals['_GENERATEREQUEST_EXTRAARGSENTRY']._serialized_start=550
+  _globals['_GENERATEREQUEST_EXTRAARGSENTRY']._serialized_end=598
+  _globals['_TOKENIDS']._serialized_start=610
+  _globals['_TOKENIDS']._serialized_end=633
+  _globals['_CHATPROMPT']._serialized_start=636
+  _globals['_CHATPROMPT']._serialized_end=798
+  _globals['_CHATMESSAGE']._serialized_start=800
+  _globals['_CHATMESSAGE']._serialized_end=925
+  _globals['_SAMPLINGPARAMS']._serialized_start=928
+  _globals['_SAMPLINGPARAMS']._serialized_end=1366
+  _globals['_GENERATERESPONSE']._serialized_start=1369
+  _globals['_GENERATERESPONSE']._serialized_end=1569
+  _globals['_QUEUED']._serialized_start=1572
+  _globals['_QUEUED']._serialized_end=1706
+  _globals['_DELTA']._serialized_start=1709
+  _globals['_DELTA']._serialized_end=1851
+  _globals['_FINISHED']._serialized_start=1854
+  _globals['_FINISHED']._serialized_end=2009
+  _globals['_USAGE']._serialized_start=2011
+  _globals['_USAGE']._serialized_end=2091
+  _globals['_TIMINGS']._serialized_start=2094
+  _globals['_TIMINGS']._serialized_end=2248
+  _globals['_PREDICTREQUEST']._serialized_start=2250
+  _globals['_PREDICTREQUEST']._serialized_end=2331
+  _globals['_PREDICTRESPONSE']._serialized_start=2333
+  _globals['_PREDICTRESPONSE']._serialized_end=2409
+  _globals['_GETQUEUEREQUEST']._serialized_start=2411
+  _globals['_GETQUEUEREQUEST']._serialized_end=2448
+  _globals['_WATCHQUEUEREQUEST']._serialized_start=2450
+  _globals['_WATCHQUEUEREQUEST']._serialized_end=2534
+  _globals['_QUEUESTATE']._serialized_start=2537
+  _globals['_QUEUESTATE']._serialized_end=2774
+  _globals['_INFERENCESERVICE']._serialized_start=2777
+  _globals['_INFERENCESERVICE']._serialized_end=3224
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "text", "token_ids", "chat", "sampling", "extra_args", "request_id", "return_token_ids")
+    __slots__ = ("model", "text", "token_ids", "chat", "sampling", "extra_args", "request_id", "return_token_ids", "priority")
     class ExtraArgsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class GenerateRequest(_message.Message):
     EXTRA_ARGS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RETURN_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     text: str
     token_ids: TokenIds
@@ -35,7 +36,8 @@ class GenerateRequest(_message.Message):
     extra_args: _containers.ScalarMap[str, str]
     request_id: str
     return_token_ids: bool
-    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., chat: _Optional[_Union[ChatPrompt, _Mapping]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., extra_args: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., return_token_ids: _Optional[bool] = ...) -> None: ...
+    priority: str
+    def __init__(self, model: _Optional[str] = ..., text: _Optional[str] = ..., token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., chat: _Optional[_Union[ChatPrompt, _Mapping]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., extra_args: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ..., return_token_ids: _Optional[bool] = ..., priority: _Optional[str] = ...) -> None: ...
 
 class TokenIds(_message.Message):
     __slots__ = ("ids",)
@@ -106,14 +108,16 @@ class GenerateResponse(_message.Message):
     def __init__(self, queued: _Optional[_Union[Queued, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
 
 class Queued(_message.Message):
-    __slots__ = ("position", "depth", "eta")
+    __slots__ = ("position", "depth", "eta", "overtaking_bound")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     ETA_FIELD_NUMBER: _ClassVar[int]
+    OVERTAKING_BOUND_FIELD_NUMBER: _ClassVar[int]
     position: int
     depth: int
     eta: _duration_pb2.Duration
-    def __init__(self, position: _Optional[int] = ..., depth: _Optional[int] = ..., eta: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    overtaking_bound: _duration_pb2.Duration
+    def __init__(self, position: _Optional[int] = ..., depth: _Optional[int] = ..., eta: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., overtaking_bound: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("index", "text", "token_ids", "finish_reason", "reasoning", "tool_calls")
@@ -180,17 +184,21 @@ class PredictResponse(_message.Message):
     def __init__(self, output_tokens: _Optional[float] = ..., p90_tokens: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
 
 class GetQueueRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class WatchQueueRequest(_message.Message):
-    __slots__ = ("interval",)
+    __slots__ = ("interval", "request_id")
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     interval: _duration_pb2.Duration
-    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class QueueState(_message.Message):
-    __slots__ = ("policy", "order", "queued_requests", "queued_tokens", "in_flight_slots", "limit_slots", "backlog")
+    __slots__ = ("policy", "order", "queued_requests", "queued_tokens", "in_flight_slots", "limit_slots", "backlog", "request")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     QUEUED_REQUESTS_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +206,7 @@ class QueueState(_message.Message):
     IN_FLIGHT_SLOTS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_SLOTS_FIELD_NUMBER: _ClassVar[int]
     BACKLOG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
     policy: str
     order: str
     queued_requests: int
@@ -205,4 +214,5 @@ class QueueState(_message.Message):
     in_flight_slots: int
     limit_slots: int
     backlog: _duration_pb2.Duration
-    def __init__(self, policy: _Optional[str] = ..., order: _Optional[str] = ..., queued_requests: _Optional[int] = ..., queued_tokens: _Optional[float] = ..., in_flight_slots: _Optional[int] = ..., limit_slots: _Optional[int] = ..., backlog: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    request: Queued
+    def __init__(self, policy: _Optional[str] = ..., order: _Optional[str] = ..., queued_requests: _Optional[int] = ..., queued_tokens: _Optional[float] = ..., in_flight_slots: _Optional[int] = ..., limit_slots: _Optional[int] = ..., backlog: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request: _Optional[_Union[Queued, _Mapping]] = ...) -> None: ...

@@ -16,7 +16,8 @@ class InferenceServiceStub:
     Status codes:
     INVALID_ARGUMENT    a field is wrong; google.rpc.BadRequest names it
     NOT_FOUND           no such model or adapter
-    RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo and the trailer
+    RESOURCE_EXHAUSTED  the queue is full, or the deadline cannot be met and the message says when
+    the answer would be complete; google.rpc.RetryInfo and the trailer
     grpc-retry-pushback-ms say when to come back, computed from predicted work
     DEADLINE_EXCEEDED   the client's deadline or the service's queue timeout has passed
     UNAVAILABLE         the engine is down or this replica is leaving: try another one
@@ -60,7 +61,8 @@ class InferenceServiceServicer:
     Status codes:
     INVALID_ARGUMENT    a field is wrong; google.rpc.BadRequest names it
     NOT_FOUND           no such model or adapter
-    RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo and the trailer
+    RESOURCE_EXHAUSTED  the queue is full, or the deadline cannot be met and the message says when
+    the answer would be complete; google.rpc.RetryInfo and the trailer
     grpc-retry-pushback-ms say when to come back, computed from predicted work
     DEADLINE_EXCEEDED   the client's deadline or the service's queue timeout has passed
     UNAVAILABLE         the engine is down or this replica is leaving: try another one
@@ -136,7 +138,8 @@ class InferenceService:
     Status codes:
     INVALID_ARGUMENT    a field is wrong; google.rpc.BadRequest names it
     NOT_FOUND           no such model or adapter
-    RESOURCE_EXHAUSTED  the queue is full; google.rpc.RetryInfo and the trailer
+    RESOURCE_EXHAUSTED  the queue is full, or the deadline cannot be met and the message says when
+    the answer would be complete; google.rpc.RetryInfo and the trailer
     grpc-retry-pushback-ms say when to come back, computed from predicted work
     DEADLINE_EXCEEDED   the client's deadline or the service's queue timeout has passed
     UNAVAILABLE         the engine is down or this replica is leaving: try another one
