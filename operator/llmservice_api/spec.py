@@ -260,7 +260,6 @@ def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
         "spec.model.lora": model.lora is not None,
         "spec.parallelism.nodes": spec.parallelism.nodes > 1,
         "spec.scaling": spec.scaling is not None,
-        "spec.queue.policyParameters": bool(queue.policy_parameters),
         "spec.router": spec.router is not None,
         "spec.security": spec.security is not None,
         "spec.monitoring.podMonitor": spec.monitoring.pod_monitor is Switch.ENABLED,

@@ -233,7 +233,9 @@ class App:
 
     def _apply(self, live: LiveConfig) -> None:
         # All that can be refused is checked first: a bad file must not be half in use.
-        make_policy(live.policy, tail_weight=live.tail_weight)
+        make_policy(
+            live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
+        )
         self._tracing.sampler.set_arg(live.sampler_arg)
         self.pipeline.apply_live(live)
 

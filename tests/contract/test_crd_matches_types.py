@@ -13,7 +13,7 @@ import yaml
 from llmservice_api import names
 from llmservice_api.spec import Spec
 from llmservice_operator.desired.engine import OWNED_ALIASES, OWNED_FLAGS
-from llmservice_sidecar.core.policies import POLICIES
+from llmservice_sidecar.core.policies import DEPLOYABLE, POLICIES, policy_parameters
 from msgspec import inspect
 
 ROOT: Final = Path(__file__).parents[2]
@@ -145,8 +145,29 @@ def test_no_enum_value_reads_as_a_boolean_in_yaml() -> None:
             assert isinstance(yaml.safe_load(value), str), path
 
 
-def test_policies_are_the_registered_ones() -> None:
-    assert CRD_FIELDS["spec.queue.policy"][0]["enum"] == sorted(POLICIES)
+def test_policies_are_the_registered_ones_that_can_be_deployed() -> None:
+    assert set(POLICIES) >= DEPLOYABLE
+    assert CRD_FIELDS["spec.queue.policy"][0]["enum"] == sorted(DEPLOYABLE)
+
+
+def test_policy_parameters_are_those_of_the_policies() -> None:
+    (rule,) = CRD_FIELDS["spec.queue"][0]["x-kubernetes-validations"]
+    told = {
+        policy: re.findall(r"'(\w+)'", keys)
+        for policy, keys in re.findall(r"self\.policy == '(\w+)' \? \[([^]]*)\]", rule["rule"])
+    }
+    ours = {name: sorted(policy_parameters(name)) for name in DEPLOYABLE}
+    assert told == {name: keys for name, keys in ours.items() if keys}
+
+
+def test_whole_policy_parameters_are_those_that_the_crd_wants_whole() -> None:
+    rules = CRD_FIELDS["spec.queue.policyParameters"][0]["x-kubernetes-validations"]
+    told = set(re.findall(r"'(\w+)'", rules[0]["rule"].partition("||")[0]))
+    known = {name: policy_parameters(name) for name in DEPLOYABLE}
+    assert told == {
+        key for parameters in known.values() for key, bounds in parameters.items() if bounds.whole
+    }
+    assert all(bounds.least <= 1 for each in known.values() for bounds in each.values())
 
 
 def test_owned_flags_are_refused_one_and_all() -> None:

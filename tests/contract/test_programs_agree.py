@@ -60,7 +60,10 @@ def test_sidecar_reads_the_configuration_that_the_operator_writes(
         static = load_config(tmp_path / names.STATIC_CONFIG_FILE, StaticConfig)
         live = load_config(tmp_path / names.LIVE_CONFIG_FILE, LiveConfig)
         assert static.engine.slots >= (live.max_concurrency or 1)
-        assert make_policy(live.policy, tail_weight=live.tail_weight).name == live.policy
+        policy = make_policy(
+            live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
+        )
+        assert policy.name == live.policy
 
 
 @pytest.mark.parametrize("path", [*MANIFESTS, *CASES], ids=lambda path: path.stem)

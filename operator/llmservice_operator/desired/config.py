@@ -49,6 +49,7 @@ def live_config(service: Service) -> LiveConfig:
     return LiveConfig(
         generation=service.generation,
         policy=queue.policy,
+        policy_parameters=dict(sorted(queue.policy_parameters.items())),
         predictor_mode=service.spec.predictor.mode,
         tail_weight=queue.tail_weight_percent / 100,
         max_concurrency=queue.max_concurrency,

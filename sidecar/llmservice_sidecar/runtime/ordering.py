@@ -136,6 +136,8 @@ class Ordering:
             self._gate.set_policy(policy)
 
     def _policy(self, live: LiveConfig) -> OrderingPolicy:
-        configured = make_policy(live.policy, tail_weight=live.tail_weight)
+        configured = make_policy(
+            live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
+        )
         trusted = live.predictor_mode is PredictorMode.ENFORCE and self._guard.closed
         return configured if trusted else make_policy(ARRIVAL_ORDER)

@@ -47,7 +47,6 @@ _NOT_ACTED_ON: list[tuple[dict[str, Any], str]] = [
     ),
     ({"parallelism": {"nodes": 2}}, "spec.parallelism.nodes"),
     ({"scaling": {"maxReplicas": 3}}, "spec.scaling"),
-    ({"queue": {"policyParameters": {"a": "b"}}}, "spec.queue.policyParameters"),
     ({"router": {}}, "spec.router"),
     ({"security": {}}, "spec.security"),
     ({"monitoring": {"podMonitor": "Enabled"}}, "spec.monitoring.podMonitor"),
