@@ -31,9 +31,9 @@ class Ewsjf(Published):
 
     name: str = field(init=False, default="EWSJF")
     keys_last_s: float = field(init=False, default=0.1)
-    base_weight: float = number(1.0, at_least=0, at_most=1e6)
-    urgency_weight: float = number(1.0, at_least=0, at_most=1e6)
-    fairness_weight: float = number(1.0, at_least=0, at_most=1e6)
+    base_weight: float = number(1.0, at_least=0, at_most=1e9)
+    urgency_weight: float = number(1.0, at_least=0, at_most=1e9)
+    fairness_weight: float = number(1.0, at_least=0, at_most=1e9)
     _recent: deque[int] = field(
         init=False, repr=False, compare=False, default_factory=lambda: deque(maxlen=WINDOW_OFFERS)
     )

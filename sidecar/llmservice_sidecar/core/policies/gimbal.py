@@ -23,7 +23,7 @@ class Gimbal(Published):
 
     name: str = field(init=False, default="Gimbal")
     keys_last_s: float = field(init=False, default=0.1)
-    aging_s: float = number(10.0, at_least=0.001, at_most=86400)
+    aging_s: float = number(10.0, at_least=1e-6)
 
     def key(self, request: Request, view: QueueView) -> tuple[float, ...]:
         young = max(1 - waited_s(request, view) / self.aging_s, 0.0)

@@ -16,7 +16,7 @@ class RandomOrder(Published):
     """Key = uniform in [0, 1), drawn from seed and id: the same run gives the same order."""
 
     name: str = field(init=False, default="Random")
-    seed: int = whole(1, at_least=0)
+    seed: int = whole(1, at_least=1)
 
     def key(self, request: Request, view: QueueView) -> tuple[float, ...]:  # noqa: ARG002 - protocol
         drawn = hashlib.blake2b(f"{self.seed}/{request.id}".encode(), digest_size=6).digest()
