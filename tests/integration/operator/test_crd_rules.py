@@ -108,6 +108,21 @@ BAD = (
         "spec.scaling.minReplicas", scaling={"minReplicas": 4, "maxReplicas": 3},
     ),
     bad(
+        "a parameter of another policy", "spec.queue", "spec.queue.policyParameters has a key",
+        "spec.queue.policyParameters",
+        queue={"policy": "LTR", "policyParameters": {"agingSeconds": "3"}},
+    ),
+    bad(
+        "half an iteration", "spec.queue.policyParameters", "seed and starvationIterations",
+        "spec.queue.policyParameters",
+        queue={"policy": "LTR", "policyParameters": {"starvationIterations": "0.5"}},
+    ),
+    bad(
+        "aging in no time", "spec.queue.policyParameters", "agingSeconds must be more than 0",
+        "spec.queue.policyParameters",
+        queue={"policy": "Gimbal", "policyParameters": {"agingSeconds": "0.0"}},
+    ),
+    bad(
         "a predictor from elsewhere", "spec.predictor.uri", "must be file:///path",
         "spec.predictor.uri", predictor={"uri": "s3://bucket/state"},
     ),
@@ -126,6 +141,9 @@ BAD = (
 )  # fmt: skip
 
 GOOD = {
+    "a parameter of its policy": {
+        "queue": {"policy": "Gimbal", "policyParameters": {"agingSeconds": "2.5"}}
+    },
     "all in flight": {"engine": {"maxNumSeqs": 4}, "queue": {"maxConcurrency": 4}},
     "other flags": {"engine": {"args": ["--dtype", "float32", "--enable-prefix-caching"]}},
     "a flag's value that looks like an owned name": {
