@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.request import RequestId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a request stands: now while it waits; once it runs, as it was at its admission.
 
     `overtaking_bound_s`: only requests that arrive within so many seconds after it can be admitted
@@ -34,12 +33,11 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The request waits; its id is returned by the call that admits it.
+    """The request waits; its id is returned by the call that admits it. `Gate.standing` says where.
 
     `displaced`: for a full queue, the request of a tenant with more waiting that had to go.
     """
 
-    standing: Standing
     displaced: RequestId | None = None
 
 

@@ -9,6 +9,7 @@ the slack; and whoever comes back may be so much behind the others, so that it g
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +18,8 @@ from llmservice_sidecar.core.request import Request
 
 SLACK_TOKENS: Final = 8192.0
 RETURN_CREDIT_TOKENS: Final = 2 * SLACK_TOKENS
-MAX_REMEMBERED: Final = 4096  # tenants; the least recently seen is forgotten
+MAX_REMEMBERED: Final = 4096  # tenants; beyond, who came back longest ago is forgotten
+NO_CONTEST: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +41,49 @@ class FairShare:
 
     def __init__(self) -> None:
         self._accounts: dict[str, float] = {}  # in order of last return
+        self._floor = 0.0  # the highest that the least account of those who wait has been
         self._contest = 0
 
     def account(self, tenant: str) -> float:
         """Tokens on the tenant's account."""
         return self._accounts.get(tenant, 0.0)
 
-    def came_back(self, tenant: str, *, least: float | None) -> None:
-        """The tenant has requests waiting again; `least`: the least account of others that wait."""
-        account = self._accounts.pop(tenant, 0.0)
-        if least is not None:
-            account = max(account, least - RETURN_CREDIT_TOKENS)
+    def came_back(self, tenant: str, *, waiting: Set[str]) -> None:
+        """The tenant has requests waiting again; `waiting`: all tenants that wait already.
+
+        The credit counts from the floor, not from the least account now: or each newcomer would
+        start further behind than the one before.
+        """
+        if waiting:
+            self._floor = max(self._floor, min(map(self.account, waiting)))
+        account = max(self._accounts.pop(tenant, 0.0), self._floor - RETURN_CREDIT_TOKENS)
+        if len(self._accounts) >= MAX_REMEMBERED:
+            self._forget(waiting)
         self._accounts[tenant] = account
-        if len(self._accounts) > MAX_REMEMBERED:
-            del self._accounts[next(iter(self._accounts))]
 
     def close(self) -> None:
         """Nobody waits: what was served without contest is nobody's debt."""
         self._accounts.clear()
+        self._floor = 0.0
         self._contest += 1
 
     def charge(self, tenant: str, tokens: float) -> Charge:
         """Put tokens on the account, if the tenant is part of the contest."""
-        if tenant in self._accounts:
-            self._accounts[tenant] += tokens
+        if tenant not in self._accounts:
+            return Charge(NO_CONTEST, tenant, tokens)
+        self._accounts[tenant] += tokens
         return Charge(self._contest, tenant, tokens)
 
     def settle(self, charge: Charge, tokens: float) -> None:
         """It was so many tokens in the end; without effect when that contest is over."""
         if charge.contest == self._contest and charge.tenant in self._accounts:
             self._accounts[charge.tenant] += tokens - charge.tokens
+
+    def _forget(self, waiting: Set[str]) -> None:
+        """Close the first account of a tenant that does not wait."""
+        gone = next((tenant for tenant in self._accounts if tenant not in waiting), None)
+        if gone is not None:
+            del self._accounts[gone]
 
 
 def charge_of(request: Request, *, output_tokens: float | None = None) -> float:

@@ -21,6 +21,7 @@ REFRESH_ARRIVALS: Final = 32
 QUANTILE: Final = 0.8
 MIN_HORIZON_S: Final = 1e-3
 MOVED_RATIO: Final = 0.05
+RATE_MOVED: Final = 0.1  # it scales all costs alike, so less hangs on it than on gamma
 PREFILL_MOVED: Final = 0.01  # of a step; the rate itself is about 0.05 of one
 
 
@@ -68,11 +69,12 @@ def moved(before: float, after: float) -> bool:
 
 
 def costs_moved(before: ServiceCosts | None, after: ServiceCosts | None) -> bool:
-    """Has a rate moved by more than 5 %, or become known?
+    """Has a rate moved by more than 10 %, or become known?
 
     The rate of prefill is compared on the scale of a step: for small prompts it hardly matters.
     """
     if before is None or after is None:
         return before is not after
     prefill = abs(after.s_per_prefill_token - before.s_per_prefill_token)
-    return moved(before.s_per_token, after.s_per_token) or prefill > PREFILL_MOVED * before.step_s
+    token = abs(after.s_per_token - before.s_per_token)
+    return token > RATE_MOVED * before.s_per_token or prefill > PREFILL_MOVED * before.step_s

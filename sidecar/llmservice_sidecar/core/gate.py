@@ -20,7 +20,7 @@ from llmservice_sidecar.core.order import Order
 from llmservice_sidecar.core.outlook import Outlook
 from llmservice_sidecar.core.overtaking import Overtaking
 from llmservice_sidecar.core.policy import OrderingPolicy, QueueView
-from llmservice_sidecar.core.queue import Key, Waiting
+from llmservice_sidecar.core.queue import Waiting
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.core.room import Room, Turn
 from llmservice_sidecar.core.rules import AdmissionRule, Running
@@ -58,6 +58,7 @@ class Gate:
             order=self._order, room=self._room, lanes=self._lanes, overtaking=self._overtaking
         )
         self._closed = False
+        self._key = self._order.keys(limit_slots=limit_slots)
         self._rebuild(0.0)
 
     @property
@@ -98,13 +99,15 @@ class Gate:
         # With a free slot and a head that does not fit, new keys could admit somebody else, whom
         # this call cannot return: then the keys wait for the next call that can.
         if not self._lanes or self._room.is_full:
-            self._refresh(now)
+            work_s = self._refresh(now)
+        else:
+            work_s = self.backlog_s(now=now)
         if self._order.costs is not None:
-            self._order.estimator.observe_arrival(self.backlog_s(now=now))
+            self._order.estimator.observe_arrival(work_s)
         item = Waiting(self._key(request), next(self._numbers), request)
         turn = self._turn_of(item, now)
         if turn is not None:
-            self._run(turn, self._outlook.standing_at_once(item.key), now=now)
+            self._run(turn, now=now)
             return Admitted()
         return self._wait(item, now)
 
@@ -233,7 +236,7 @@ class Gate:
         if request.deadline_at is not None:
             estimate_s = self._outlook.completion_s(item, now=now)
             if estimate_s is not None and now + estimate_s > request.deadline_at:
-                return Rejected(Reason.DEADLINE, estimate_s)
+                return Rejected(Reason.DEADLINE_UNREACHABLE, estimate_s)
         if len(self._lanes) >= self._max_queued:
             displaced = self._lanes.make_room(request)
             if displaced is None:
@@ -241,20 +244,23 @@ class Gate:
             self._overtaking.depart(displaced.number)
         self._lanes.push(item)
         self._overtaking.wait(item.number)
-        return Queued(
-            self._outlook.standing(item), None if displaced is None else displaced.request.id
-        )
+        return Queued(None if displaced is None else displaced.request.id)
 
-    def _refresh(self, now: float) -> None:
-        """Make keys anew if gamma, rates or time have moved too far."""
-        gamma_per_s = self._order.gamma_at(self.backlog_s(now=now))
-        if self._order.costs_are_old or self._order.is_old(gamma_per_s=gamma_per_s, now=now):
+    def _refresh(self, now: float) -> float:
+        """Make keys anew if gamma, rates or time have moved too far; the backlog in seconds."""
+        if self._order.costs_are_old:
             self._rebuild(now)
+        work_s = self.backlog_s(now=now)
+        gamma_per_s = self._order.gamma_at(work_s)
+        if self._order.is_old(gamma_per_s=gamma_per_s, now=now):
+            self._rebuild(now)
+        return work_s
 
     def _rebuild(self, now: float) -> None:
         costs = self._order.estimator.rates.costs
-        self._order.use(costs)
-        self._room.in_flight.use(costs)
+        if costs is not self._order.costs:
+            self._room.in_flight.use(costs)
+            self._order.use(costs)
         view = QueueView(
             now=now,
             depth=len(self._lanes),
@@ -264,27 +270,26 @@ class Gate:
             costs=costs,
         )
         self._order.look(view)
+        self._key = self._order.keys(limit_slots=self._room.limit_slots)
         self._lanes.rekey(self._key)
-
-    def _key(self, request: Request) -> Key:
-        return self._order.key(request, limit_slots=self._room.limit_slots)
 
     def _fill(self, now: float) -> Sequence[RequestId]:
         admitted: list[RequestId] = []
         while self._lanes and (turn := self._room.next(self._lanes, now=now)) is not None:
-            item = turn.item
-            standing = self._outlook.standing(item)
-            self._lanes.remove(item.request.id)
-            self._overtaking.depart(item.number)
-            self._run(turn, standing, now=now)
-            admitted.append(item.request.id)
+            self._run(turn, now=now)
+            admitted.append(turn.item.request.id)
         return admitted
 
-    def _run(self, turn: Turn, standing: Standing, *, now: float) -> None:
-        request = turn.item.request
-        overtook = self._overtaking.admit(turn.item.number, request.id)
+    def _run(self, turn: Turn, *, now: float) -> None:
+        item, request = turn.item, turn.item.request
+        overtook = self._overtaking.overtakes(item.number)
+        # While it still counts as waiting: with its departure its overtakers are forgotten.
+        standing = self._outlook.at_admission(item, overtook=overtook)
+        if request.id in self._lanes:
+            self._lanes.remove(request.id)
+            self._overtaking.depart(item.number)
         if overtook:
-            standing = replace(standing, overtook=overtook)
+            self._overtaking.went_ahead(item.number, request.id)
         charge = self._lanes.shares.charge(request.tenant or "", charge_of(request))
         running = Running(request=request, admitted_at=now)
         self._room.enter(Flight(running, standing, charge, promoted=turn.promoted))

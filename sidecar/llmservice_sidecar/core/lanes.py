@@ -22,8 +22,7 @@ class Lanes:
     def __init__(self) -> None:
         self.shares = FairShare()
         self._levels: dict[int, dict[str, RequestQueue]] = {}  # the highest first
-        self._by_number: OrderedDict[int, Waiting] = OrderedDict()
-        self._by_id: dict[RequestId, Waiting] = {}
+        self._by_id: OrderedDict[RequestId, Waiting] = OrderedDict()  # in order of arrival
         self._prefill_tokens = 0
         self._predicted_tokens = 0.0
 
@@ -59,7 +58,7 @@ class Lanes:
     @property
     def oldest(self) -> Waiting | None:
         """The earliest arrival that waits."""
-        return next(iter(self._by_number.values())) if self._by_number else None
+        return next(iter(self._by_id.values())) if self._by_id else None
 
     def get(self, request_id: RequestId) -> Waiting | None:
         return self._by_id.get(request_id)
@@ -68,7 +67,6 @@ class Lanes:
         """Add a request. Its number must be unique; its id must not be queued."""
         request = item.request
         self._by_id[request.id] = item
-        self._by_number[item.number] = item
         self._prefill_tokens += request.prefill_tokens
         self._predicted_tokens += request.predicted_tokens
         self._lane(request).push(item)
@@ -76,13 +74,12 @@ class Lanes:
     def remove(self, request_id: RequestId) -> Waiting:
         """Take a request out, wherever it stands. Raises KeyError if it is not queued."""
         item = self._by_id.pop(request_id)
-        del self._by_number[item.number]
         request = item.request
         self._prefill_tokens -= request.prefill_tokens
         self._predicted_tokens -= request.predicted_tokens
         level = self._levels[request.priority]
         lane = level[_tenant(request)]
-        lane.remove(request_id)
+        lane.remove(item)
         if not lane:
             del level[_tenant(request)]
             if not level:
@@ -96,7 +93,7 @@ class Lanes:
         """Another prediction of a request that waits: it keeps its number. Raises KeyError."""
         old = self._by_id[request_id]
         lane = self._levels[old.request.priority][_tenant(old.request)]
-        lane.remove(request_id)
+        lane.remove(old)
         self._predicted_tokens += request.predicted_tokens - old.request.predicted_tokens
         old.key, old.request = key, request
         lane.push(old)
@@ -166,13 +163,10 @@ class Lanes:
         tenant = _tenant(request)
         lane = level.get(tenant)
         if lane is None:
-            accounts = [self.shares.account(other) for other in self._waiting_tenants()]
-            self.shares.came_back(tenant, least=min(accounts, default=None))
+            waiting = set(chain.from_iterable(self._levels.values()))
+            self.shares.came_back(tenant, waiting=waiting)
             lane = level[tenant] = RequestQueue()
         return lane
-
-    def _waiting_tenants(self) -> Iterator[str]:
-        return chain.from_iterable(self._levels.values())
 
 
 def _rank(item: Waiting) -> tuple[Key, int]:

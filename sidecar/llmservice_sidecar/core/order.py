@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -85,9 +86,14 @@ class Order:
         """Make keys under this view from now on."""
         self._view = view
 
-    def key(self, request: Request, *, limit_slots: int) -> Key:
-        """The request's key. What is wider than the limit cannot run: it stands behind all."""
-        return (float(request.slots > limit_slots), *self._policy.key(request, self._view))
+    def keys(self, *, limit_slots: int) -> Callable[[Request], Key]:
+        """Makes keys. What is wider than the limit cannot run: it stands behind all."""
+        policy_key, view = self._policy.key, self._view
+
+        def key(request: Request) -> Key:
+            return (request.slots > limit_slots, *policy_key(request, view))
+
+        return key
 
     def overtaking_bound_s(self, request: Request) -> float | None:
         """Only arrivals within so many seconds after it may overtake; None: nothing is promised."""

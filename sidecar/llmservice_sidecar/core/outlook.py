@@ -57,14 +57,17 @@ class Outlook:
             return None
         return wait_s + costs.cost_s(item.request) / item.request.slots
 
-    def standing_at_once(self, key: tuple[float, ...]) -> Standing:
-        """Of a request that need not wait."""
+    def at_admission(self, item: Waiting, *, overtook: int) -> Standing:
+        """Of a request that has just been given its turn; nobody stands before it any more."""
+        count, ids = self._overtaking.of(item.number)
         return Standing(
-            key=key[1:],
+            key=item.key[1:],
             position=0,
             depth=len(self._lanes),
             gamma_per_s=self._order.gamma_per_s,
-            overtaking_bound_s=0.0,
+            overtook=overtook,
+            overtaken_by=count,
+            overtaken_by_ids=ids,
         )
 
     def standing(self, item: Waiting) -> Standing:

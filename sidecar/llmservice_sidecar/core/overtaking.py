@@ -32,12 +32,13 @@ class Overtaking:
         while self._ahead and self._ahead.first()[0] < earliest:
             self._ahead.remove(self._ahead.first())  # nobody is left whom it has overtaken
 
-    def admit(self, number: int, request_id: RequestId) -> int:
-        """Note an admission; returns how many earlier arrivals still wait."""
-        overtook = self._waiting.rank(number)
-        if overtook:
-            self._ahead.add((number, request_id))
-        return overtook
+    def overtakes(self, number: int) -> int:
+        """How many earlier arrivals still wait."""
+        return self._waiting.rank(number)
+
+    def went_ahead(self, number: int, request_id: RequestId) -> None:
+        """A request was admitted while earlier arrivals still wait."""
+        self._ahead.add((number, request_id))
 
     def of(self, number: int) -> tuple[int, tuple[RequestId, ...]]:
         """How many later arrivals have been admitted while it waited, and the first of their ids.

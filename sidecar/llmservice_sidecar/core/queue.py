@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from llmservice_sidecar.core.request import Request, RequestId
+from llmservice_sidecar.core.request import Request
 from llmservice_sidecar.core.sorted_blocks import SortedBlocks
 
 Key: TypeAlias = tuple[float, ...]
@@ -26,13 +26,9 @@ class RequestQueue:
 
     def __init__(self) -> None:
         self._order: SortedBlocks[tuple[Key, int, Waiting]] = SortedBlocks()
-        self._by_id: dict[RequestId, Waiting] = {}
 
     def __len__(self) -> int:
-        return len(self._by_id)
-
-    def __contains__(self, request_id: object) -> bool:
-        return request_id in self._by_id
+        return len(self._order)
 
     def __iter__(self) -> Iterator[Waiting]:
         """In the order in which they would run."""
@@ -48,19 +44,13 @@ class RequestQueue:
         """Who would run last. Raises IndexError when nobody waits."""
         return self._order.last()[2]
 
-    def get(self, request_id: RequestId) -> Waiting | None:
-        return self._by_id.get(request_id)
-
     def push(self, item: Waiting) -> None:
-        """Add a request. Its number must be unique; its id must not be queued."""
+        """Add a request; its number must be unique."""
         self._order.add((item.key, item.number, item))
-        self._by_id[item.request.id] = item
 
-    def remove(self, request_id: RequestId) -> Waiting:
-        """Take a request out, wherever it stands. Raises KeyError if it is not queued."""
-        item = self._by_id.pop(request_id)
+    def remove(self, item: Waiting) -> None:
+        """Take a request out, wherever it stands. Raises KeyError if it is not here."""
         self._order.remove((item.key, item.number, item))
-        return item
 
     def before(self, key: Key, number: int) -> int:
         """How many stand before (key, number)."""
@@ -68,6 +58,7 @@ class RequestQueue:
 
     def rekey(self, key_of: Callable[[Request], Key]) -> None:
         """Give all a new key. O(n log n)."""
-        for item in self._by_id.values():
+        items = list(self)
+        for item in items:
             item.key = key_of(item.request)
-        self._order.replace((item.key, item.number, item) for item in self._by_id.values())
+        self._order.replace((item.key, item.number, item) for item in items)

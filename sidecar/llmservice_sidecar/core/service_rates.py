@@ -12,7 +12,7 @@ from typing import Final
 from llmservice_sidecar.core.costs import PREFILL_WEIGHT, ServiceCosts
 from llmservice_sidecar.core.rules import Running
 
-MIN_COMPLETIONS: Final = 8
+REFRESH_COMPLETIONS: Final = 8  # nothing is known before the first eight
 DECAY_PER_COMPLETION: Final = 1 / 256
 # The slope is noisy (a first token waits for the step that runs): it starts as if so many samples
 # had shown the prior.
@@ -57,7 +57,7 @@ class ServiceRates:
         self._predicted_tokens = self._predicted_tokens * keep + predicted_tokens
         self._output_tokens = self._output_tokens * keep + max(output_tokens, 1.0)
         self._completions += 1
-        if self._completions >= MIN_COMPLETIONS and self._service_s > 0:
+        if self._completions % REFRESH_COMPLETIONS == 0 and self._service_s > 0:
             self._costs = self._at_rates()
 
     def _at_rates(self) -> ServiceCosts:

@@ -53,12 +53,11 @@ class SortedBlocks(Generic[_T]):
         at = min(bisect_left(self._lasts, entry), len(self._blocks) - 1)
         block = self._blocks[at]
         insort(block, entry)
+        self._lasts[at] = block[-1]
         if len(block) > 2 * BLOCK:
             self._blocks.insert(at + 1, block[BLOCK:])
             del block[BLOCK:]
             self._lasts.insert(at, block[-1])
-        else:
-            self._lasts[at] = block[-1]
 
     def remove(self, entry: _T) -> None:
         """Take an entry out. Raises KeyError if it is not here."""

@@ -99,8 +99,8 @@ class AsyncGate:
             if isinstance(decision, Queued):
                 if decision.displaced is not None:
                     self._displace(decision.displaced)
-                ticket.queued = decision.standing
-                await self._turn(ticket, decision.standing, patience, on_queued)
+                ticket.queued = self._gate.standing(request.id)
+                await self._turn(ticket, ticket.queued, patience, on_queued)
             else:
                 ticket.admitted = self._gate.standing(request.id)
             yield ticket

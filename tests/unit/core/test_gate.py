@@ -55,8 +55,9 @@ def test_short_request_overtakes_a_long_one() -> None:
     door = gate()
     door.offer(request("first"), now=0.0)
     door.offer(request("long", at=0.1, tokens=1000.0), now=0.1)
-    short = queued(door.offer(request("short", at=0.2, tokens=10.0), now=0.2))
-    assert (short.standing.position, short.standing.depth) == (0, 2)
+    queued(door.offer(request("short", at=0.2, tokens=10.0), now=0.2))
+    short = door.standing(rid("short"))
+    assert (short.position, short.depth) == (0, 2)
     assert door.leave(rid("first"), now=1.0) == [rid("short")]
     assert door.standing(rid("short")).overtook == 1
     long = door.standing(rid("long"))

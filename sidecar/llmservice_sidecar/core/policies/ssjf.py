@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from math import exp, expm1, log, log1p  # looked up once: a queue's keys are made in one go
+from typing import Final
 
 from llmservice_sidecar.core.policy import QueueView
 from llmservice_sidecar.core.request import Request
+
+_SMALLEST: Final = sys.float_info.min
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class Ssjf:
         if view.costs is None:
             return (request.arrived_at,)  # start-up: no cost is known in seconds yet
         cost_s = view.costs.cost_s(request)
-        return (request.arrived_at - boost_s(cost_s, gamma_per_s=view.gamma_per_s),)
+        return (request.arrived_at - boost_s(cost_s, view.gamma_per_s),)
 
     def overtaking_bound_s(self, request: Request, view: QueueView) -> float:
         """ln(c / c_min) / gamma, c_min the cost of the shortest possible request: one token.
@@ -53,13 +57,14 @@ class Ssjf:
         return math.log(max(ratio, 1.0)) / view.gamma_per_s
 
 
-def boost_s(cost_s: float, *, gamma_per_s: float) -> float:
+def boost_s(cost_s: float, gamma_per_s: float) -> float:
     """By how many seconds a request of this cost may step ahead: -ln(1 - e^(-gamma c)) / gamma.
 
     Finite and not negative for all costs >= 0 and all gamma in [1e-290, inf].
     """
-    # In this order, so that inf x 0 = NaN counts as the smallest, too.
-    scaled = max(sys.float_info.min, gamma_per_s * cost_s)
+    scaled = gamma_per_s * cost_s
     if scaled > 1.0:
-        return -math.log1p(-math.exp(-scaled)) / gamma_per_s
-    return -math.log(-math.expm1(-scaled)) / gamma_per_s
+        return -log1p(-exp(-scaled)) / gamma_per_s
+    if not scaled > _SMALLEST:  # so that inf x 0 = NaN counts as the smallest, too
+        scaled = _SMALLEST
+    return -log(-expm1(-scaled)) / gamma_per_s
