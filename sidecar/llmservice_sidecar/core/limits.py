@@ -46,6 +46,7 @@ class TimePerOutputTokenLimit:
         self._in_flight = 0.0  # beside it
         self._seen = 0
         self._since_step = 0
+        self._in_flight_sum = 0.0  # since the last step
 
     @property
     def limit_slots(self) -> int:
@@ -77,17 +78,18 @@ class TimePerOutputTokenLimit:
         self._token_s += share * (believed_s - self._token_s)
         self._in_flight += share * (in_flight - self._in_flight)
         self._since_step += 1
+        self._in_flight_sum += in_flight
         if self._since_step >= STEP_ROUNDS * rounds:
+            self._step(full=self._in_flight_sum >= NEARLY_FULL * self._limit * self._since_step)
             self._since_step = 0
-            self._step()
+            self._in_flight_sum = 0.0
         return self._limit
 
-    def _step(self) -> None:
+    def _step(self, *, full: bool) -> None:
         target_s = self._target_s
         if target_s is None or not self._costs.known:
             return
         limit = self._limit
-        full = self._in_flight >= NEARLY_FULL * limit
         expected_s = self._expected_s(limit)
         too_slow_s = target_s * (1 + TOLERANCE)
         if expected_s > too_slow_s:

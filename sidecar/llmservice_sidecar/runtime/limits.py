@@ -81,6 +81,11 @@ class Limits:
         return Limit(gate.limit_slots, SLOTS)
 
     @property
+    def in_flight_slots(self) -> int:
+        """Slots of the requests that the engine has now."""
+        return self._in_flight
+
+    @property
     def token_s(self) -> float | None:
         """Seconds per output token that the engine takes now; None before it was seen."""
         return self._token_time.token_s
