@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 PREDICTED_TOKENS: Final = "predicted_tokens"  # in `vllm_xargs`: output tokens, larger runs later
@@ -22,7 +23,12 @@ def require_tested_version(scheduler: str, found: str) -> None:
 
 
 def predicted_tokens(request: Any) -> float:
-    """The predicted output tokens of a vLLM request; without them it counts as the longest."""
+    """The predicted output tokens of a vLLM request.
+
+    One that says nothing usable counts as `max_tokens` long: an error here would end the engine.
+    """
     params = request.sampling_params
     value = (params.extra_args or {}).get(PREDICTED_TOKENS) if params is not None else None
-    return float(request.max_tokens if value is None else value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return float(request.max_tokens)
+    return float(value)
