@@ -29,6 +29,7 @@ class RequestRecord:
     finished_s: float | None = None
     predicted_tokens: float | None = None
     engine_queue_s: float | None = None  # waited inside the engine
+    predicted_wait_s: float | None = None  # from arrival to admission; of a sample that queued
     preemptions: int | None = None  # how often the engine took its KV blocks away; None: unknown
 
 
@@ -70,6 +71,7 @@ class RunSummary(TypedDict):
     e2e_s: Quantiles
     ttft_s: Quantiles
     queue_wait_s: Quantiles
+    eta_error_s: Quantiles  # real minus predicted wait; below 0: sooner than foreseen
     tpot_s: Quantiles  # seconds per output token after the first
     tokens_per_s: float | None
     engine_queue_s: Quantiles
@@ -110,6 +112,7 @@ def summarise(records: Sequence[RequestRecord], labels: RunLabels) -> RunSummary
         e2e_s=quantiles([_after(record.finished_s, record.arrival_s) for record in done]),
         ttft_s=quantiles([_after(record.first_token_s, record.arrival_s) for record in done]),
         queue_wait_s=quantiles([_after(record.admitted_s, record.arrival_s) for record in done]),
+        eta_error_s=quantiles([_eta_error_s(record) for record in done]),
         tpot_s=quantiles([_tpot(record) for record in done]),
         tokens_per_s=_tokens_per_s(ordered, measured),
         engine_queue_s=quantiles([record.engine_queue_s for record in done]),
@@ -199,6 +202,12 @@ def _preemptions(measured: Sequence[RequestRecord]) -> int | None:
 
 def _after(moment_s: float | None, arrival_s: float) -> float | None:
     return None if moment_s is None else moment_s - arrival_s
+
+
+def _eta_error_s(record: RequestRecord) -> float | None:
+    if record.predicted_wait_s is None or record.admitted_s is None:
+        return None
+    return record.admitted_s - record.arrival_s - record.predicted_wait_s
 
 
 def _tpot(record: RequestRecord) -> float | None:

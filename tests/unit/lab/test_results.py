@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from llmservice_lab.results import (
@@ -120,3 +122,12 @@ def test_tau_ranks_predictions_against_the_truth() -> None:
 @pytest.mark.parametrize("pairs", [[], [(1.0, 2)], [(1.0, 2), (1.0, 3)], [(1.0, 2), (2.0, 2)]])
 def test_tau_of_equal_values_is_undefined(pairs: list[tuple[float, int]]) -> None:
     assert rank_tau(pairs) is None
+
+
+def test_the_error_of_predicted_waits_is_of_those_that_have_one() -> None:
+    records = [record(number) for number in range(100)]
+    records[50:60] = [replace(one, predicted_wait_s=0.75) for one in records[50:60]]
+    records[60] = replace(records[60], predicted_wait_s=3.0, admitted_s=None)
+    error_s = summarise(records, LABELS)["eta_error_s"]
+    assert (error_s["mean"], error_s["max"]) == (pytest.approx(0.25), pytest.approx(0.25))
+    assert summarise(records[:40], LABELS)["eta_error_s"]["mean"] is None

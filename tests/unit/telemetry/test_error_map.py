@@ -14,6 +14,7 @@ from llmservice_sidecar.core.errors import (
     InvalidRequest,
     LLMServiceError,
     Reason,
+    RequestEvicted,
     RequestRejected,
 )
 
@@ -58,6 +59,21 @@ def test_overload_tells_when_to_come_back_in_seconds_and_milliseconds() -> None:
     assert http.status == 429
     assert http.headers == {"retry-after": "2", "retry-after-ms": "1235"}
     assert error_map.grpc_error(error).retry_after_s == 1.2341
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.QUEUE_SHARE, "queue_share"),
+        (Reason.DEADLINE_UNREACHABLE, "deadline_unreachable"),
+    ],
+)
+def test_what_may_be_retried_looks_like_overload(reason: Reason, code: str) -> None:
+    error = RequestEvicted(reason, "because", retry_after_s=3.0)
+    http, rpc = error_map.http_error(error), error_map.grpc_error(error)
+    assert (http.status, http.headers["retry-after"]) == (429, "3")
+    assert json.loads(http.body)["error"]["code"] == code
+    assert (rpc.code, rpc.retry_after_s) == ("RESOURCE_EXHAUSTED", 3.0)
 
 
 def test_an_invalid_field_is_named_in_openai_shape() -> None:
