@@ -60,6 +60,28 @@ BAD = (
         engine={"maxNumSeqs": 4}, parallelism={"data": 2}, queue={"maxConcurrency": 9},
     ),
     bad(
+        "a class with more in flight than the service", "spec",
+        "spec.queue.priorityLevels[].maxConcurrency must not", "spec.queue.priorityLevels",
+        queue={"maxConcurrency": 8,
+               "priorityLevels": [{"name": "a", "value": 1, "maxConcurrency": 9}]},
+    ),
+    bad(
+        "a class with more in flight than slots", "spec",
+        "spec.queue.priorityLevels[].maxConcurrency must not", "spec.queue.priorityLevels",
+        engine={"maxNumSeqs": 4},
+        queue={"priorityLevels": [{"name": "a", "value": 1, "maxConcurrency": 5}]},
+    ),
+    bad(
+        "two classes of the same value", "spec.queue.priorityLevels", "values must differ",
+        "spec.queue.priorityLevels",
+        queue={"priorityLevels": [{"name": "a", "value": 1}, {"name": "b", "value": 1}]},
+    ),
+    bad(
+        "promotion after eviction", "spec", "spec.queue.promoteAfterSeconds must be less",
+        "spec.queue.promoteAfterSeconds",
+        queue={"promoteAfterSeconds": 600},
+    ),
+    bad(
         "tensor parallelism on CPU", "spec", "spec.parallelism.tensor and spec.parallelism.nodes",
         "spec.parallelism", engine={"device": "CPU"}, parallelism={"tensor": 2},
     ),
@@ -143,6 +165,15 @@ BAD = (
 GOOD = {
     "a parameter of its policy": {
         "queue": {"policy": "Gimbal", "policyParameters": {"agingSeconds": "2.5"}}
+    },
+    "classes with and without caps": {
+        "queue": {
+            "promoteAfterSeconds": 599,
+            "priorityLevels": [
+                {"name": "interactive", "value": 100, "maxConcurrency": 128},
+                {"name": "batch-2.a_b", "value": -100},
+            ],
+        }
     },
     "all in flight": {"engine": {"maxNumSeqs": 4}, "queue": {"maxConcurrency": 4}},
     "other flags": {"engine": {"args": ["--dtype", "float32", "--enable-prefix-caching"]}},
@@ -228,6 +259,14 @@ def test_unknown_field_is_refused_with_its_path(plane: ControlPlane) -> None:
         ({"engine": {"maxNumSeqs": 0}}, "spec.engine.maxNumSeqs"),
         ({"engine": {"maxNumSeqs": 4097}}, "spec.engine.maxNumSeqs"),
         ({"queue": {"policy": "Fastest"}}, "spec.queue.policy"),
+        (
+            {"queue": {"priorityLevels": [{"name": "a", "value": 1}, {"name": "a", "value": 2}]}},
+            "spec.queue.priorityLevels[1]",
+        ),
+        (
+            {"queue": {"priorityLevels": [{"name": "a b", "value": 1}]}},
+            "spec.queue.priorityLevels[0].name",
+        ),
         ({"predictor": {"mode": "On"}}, "spec.predictor.mode"),
         ({"replicas": -1}, "spec.replicas"),
         ({"model": {"name": "without a uri"}}, "spec.model.uri"),
