@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from heapq import merge
 from itertools import chain, takewhile
 
 from llmservice_sidecar.core.costs import ServiceCosts
@@ -128,13 +129,13 @@ class Lanes:
         self._predicted_tokens = sum(item.request.predicted_tokens for item in self._by_id.values())
 
     def ahead_of(self, item: Waiting) -> Iterator[Waiting]:
-        """Who stands before it, as `before` counts them; not in the order of their turns."""
+        """Who stands before it, as `before` counts them, in their order."""
         for level, lanes in self._levels.items():
-            for lane in lanes.values():
-                if level > item.request.priority:
-                    yield from lane
-                elif level == item.request.priority:
-                    yield from takewhile(lambda other: _rank(other) < _rank(item), lane)
+            ordered = merge(*lanes.values(), key=_rank)
+            if level > item.request.priority:
+                yield from ordered
+            elif level == item.request.priority:
+                yield from takewhile(lambda other: _rank(other) < _rank(item), ordered)
 
     def make_room(self, request: Request) -> Waiting | None:
         """Take out whom a full queue can spare for this request; None: nobody.
@@ -146,7 +147,7 @@ class Lanes:
             return None
         lowest = min(self._levels)
         lanes = self._levels[lowest]
-        longest = max(lanes.values(), key=len)
+        longest = max(lanes.values(), key=lambda lane: (len(lane), _rank(lane.last)))
         if lowest == request.priority:
             own = lanes.get(_tenant(request))
             if len(longest) <= (0 if own is None else len(own)) + 1:
