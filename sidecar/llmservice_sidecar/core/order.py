@@ -33,7 +33,7 @@ class Order:
             in_flight=0,
             limit_slots=1,
             gamma_per_s=policy.tail_weight / estimator.horizon_s(0.0),
-            costs=estimator.rates.costs,
+            costs=None,
         )
 
     @property
