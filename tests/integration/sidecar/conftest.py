@@ -66,6 +66,15 @@ def static_config(
     )
 
 
+@pytest.fixture
+def fresh_sidecar(
+    engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path: Path
+) -> Iterator[SidecarProcess]:
+    """A sidecar that knows no service times yet: to it every deadline can be met."""
+    with SidecarProcess(static_config(engine_latency, otlp), tmp_path / "fresh") as process:
+        yield process
+
+
 @pytest.fixture(scope="module")
 def sidecar(
     engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory

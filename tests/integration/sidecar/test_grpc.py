@@ -113,7 +113,10 @@ async def test_queued_call_waits_its_turn_and_is_told_so(sidecar: SidecarProcess
     )
 
 
-async def test_deadline_that_passes_in_the_queue_ends_the_call(sidecar: SidecarProcess) -> None:
+async def test_deadline_that_passes_in_the_queue_ends_the_call(
+    fresh_sidecar: SidecarProcess,
+) -> None:
+    sidecar = fresh_sidecar
     async with occupied(sidecar, running=SLOTS), grpc_stub(sidecar) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             async for _ in stub.Generate(generate_request(5), timeout=0.3):

@@ -117,9 +117,10 @@ async def test_the_queue_wait_is_told(sidecar: SidecarProcess) -> None:
     assert float(headers["x-llmservice-queue-ms"]) == 0.0
 
 
-async def test_a_deadline_in_the_queue_answers_504(sidecar: SidecarProcess) -> None:
-    async with occupied(sidecar, running=SLOTS):
-        status, _, answer = await chat(sidecar, chat_body(5), {"x-request-timeout-ms": "100"})
+async def test_a_deadline_in_the_queue_answers_504(fresh_sidecar: SidecarProcess) -> None:
+    async with occupied(fresh_sidecar, running=SLOTS):
+        hurry = {"x-request-timeout-ms": "100"}
+        status, _, answer = await chat(fresh_sidecar, chat_body(5), hurry)
     assert (status, answer["error"]["code"]) == (504, "deadline_exceeded")
 
 

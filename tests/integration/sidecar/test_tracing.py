@@ -158,11 +158,13 @@ async def test_invalid_request_has_a_trace_at_both_doors(
     )
 
 
-async def test_evicted_request_has_a_trace(sidecar: SidecarProcess, otlp: OtlpReceiver) -> None:
+async def test_evicted_request_has_a_trace(
+    fresh_sidecar: SidecarProcess, otlp: OtlpReceiver
+) -> None:
     trace = ClientTrace()
-    async with occupied(sidecar, running=SLOTS):
+    async with occupied(fresh_sidecar, running=SLOTS):
         hurry = {**trace.headers, "x-request-timeout-ms": "100"}
-        status, _, answer = await post_chat(sidecar, chat_body(5), hurry)
+        status, _, answer = await post_chat(fresh_sidecar, chat_body(5), hurry)
     assert (status, answer["error"]["code"]) == (504, "deadline_exceeded")
     spans = otlp.wait_for_trace(trace.id, (CHAT_DOOR, names.SPAN_QUEUE))
     assert_tree(spans, door=CHAT_DOOR, client=None)
