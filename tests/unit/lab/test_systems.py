@@ -24,7 +24,7 @@ from llmservice_sidecar.core.request import Outcome
 from llmservice_sidecar.core.rules import Running
 
 OPTIONS = SystemOptions()
-COUNT = 400
+COUNT = 200
 SLOTS = 4
 
 
