@@ -113,6 +113,17 @@ def test_gauges_show_the_gate_and_the_predictor_at_the_moment_of_the_scrape() ->
     assert seen["llmservice_spans_dropped_total", frozenset()] == 3
 
 
+def test_the_error_of_expected_waits_is_of_those_that_had_to_wait() -> None:
+    metrics = watched()
+    metrics.left_queue(wait_s=4.0, predicted_wait_s=2.0)
+    metrics.left_queue(wait_s=4.0)
+    metrics.left_queue(wait_s=0.0, predicted_wait_s=0.0)
+    seen = samples(metrics)
+    assert seen["llmservice_queue_wait_error_ratio_count", frozenset()] == 1
+    assert seen["llmservice_queue_wait_error_ratio_sum", frozenset()] == 0.5
+    assert seen["llmservice_queue_wait_seconds_count", frozenset()] == 3
+
+
 def test_an_unknown_figure_is_absent_and_not_zero() -> None:
     unknown = msgspec.structs.replace(PREDICTOR, tau=None)
     seen = {name for name, _ in samples(watched(predictor=unknown))}
