@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 EPOCH_OFFSET_S = 1_700_000_000.0
 TOKEN_S = 0.01
+FORESEEN_TOO_SOON_S = 0.25  # the sidecar expects every wait to be so much shorter than it is
 _FIRST_TOKEN_S = 0.02
 
 
@@ -129,6 +130,9 @@ def _payload(reply: Reply, row: WorkloadRequest) -> bytes:
             span.attributes.add(key=names.ATTR_DOOR).value.string_value = "http"
             predicted = span.attributes.add(key=names.ATTR_PREDICTED)
             predicted.value.double_value = row.output_tokens * 1.1
+        if name == names.SPAN_QUEUE and reply.queue_wait_s:
+            expected = span.attributes.add(key=names.ATTR_PREDICTED_WAIT_S)
+            expected.value.double_value = reply.queue_wait_s - FORESEEN_TOO_SOON_S
         if name == names.SPAN_ENGINE_OWN:
             span.attributes.add(key=names.ATTR_ENGINE_QUEUE_S).value.double_value = 0.0004
     return request.SerializeToString()

@@ -40,6 +40,7 @@ class Record:
     predicted_tokens: float
     prediction_source: str
     engine_queue_s: float
+    predicted_wait_s: float | None  # from the arrival at the gate; None: it had not to wait
     overtook: Sequence[int]
     overtaken_by: Sequence[int]
     trace_id: str
@@ -154,6 +155,7 @@ def _record(
 ) -> Record:
     reply = measured.replies[row]
     attributes = traced.server.attributes
+    expected_s = traced.queue.attributes.get(names.ATTR_PREDICTED_WAIT_S)
     return Record(
         row=row,
         pass_index=measured.index,
@@ -170,6 +172,7 @@ def _record(
         predicted_tokens=float(attributes.get(names.ATTR_PREDICTED, 0.0)),
         prediction_source=str(attributes.get(names.ATTR_PREDICTION_SOURCE, "")),
         engine_queue_s=float(traced.engine.attributes.get(names.ATTR_ENGINE_QUEUE_S, 0.0)),
+        predicted_wait_s=None if expected_s is None else float(expected_s),
         overtook=overtook,
         overtaken_by=overtaken_by,
         trace_id=reply.trace_id,

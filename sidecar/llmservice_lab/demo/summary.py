@@ -198,6 +198,10 @@ def _run(
 
 
 def _as_result(record: Record) -> RequestRecord:
+    expected_s = record.predicted_wait_s
+    if expected_s is not None:
+        # The gate counts from its own arrival, the figures from when the request was due.
+        expected_s += record.queued_s - record.due_s
     return RequestRecord(
         arrival_s=record.due_s,
         output_tokens=record.output_tokens,
@@ -207,6 +211,7 @@ def _as_result(record: Record) -> RequestRecord:
         finished_s=record.due_s + record.e2e_s,
         predicted_tokens=record.predicted_tokens,
         engine_queue_s=record.engine_queue_s,
+        predicted_wait_s=expected_s,
     )
 
 

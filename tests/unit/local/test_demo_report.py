@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fakes.demo_run import measurement, workload
+from fakes.demo_run import FORESEEN_TOO_SOON_S, measurement, workload
 from llmservice_lab.demo import table
 from llmservice_lab.demo.passes import arrivals_at
 from llmservice_lab.demo.records import TraceIncomplete, overtakings
@@ -75,6 +75,8 @@ def test_the_summary_has_a_run_per_policy_over_both_of_its_passes(tmp_path: Path
     rates = [run["tokens_per_s"] for run in summary["runs"]]
     assert rates[0] == pytest.approx(rates[1], rel=0.1)
     assert (rates[0] or 0) < 1 / 0.01
+    eta_error_s = summary["runs"][1]["eta_error_s"]
+    assert eta_error_s["p50"] == pytest.approx(FORESEEN_TOO_SOON_S, abs=1e-6)
     assert summary["failures"] == []
 
 
