@@ -50,6 +50,11 @@ def test_qllm_takes_the_first_request_of_all_as_urgent() -> None:
         pytest.param([10] * 50 + [1000] * 50, [1000], id="two kinds"),
         pytest.param([*range(90, 110), *range(1900, 2100, 10)], [1900], id="two clouds"),
         pytest.param([5, 6, 7, 300, 310, 8000, 8100], [300, 8000], id="three kinds"),
+        pytest.param(
+            [10] * 20 + [100] * 20 + [1000] * 20 + [10_000] * 20 + [100_000] * 20,
+            [100, 1000, 10_000, 100_000],
+            id="more kinds than k-means looks for",
+        ),
     ],
 )
 def test_prompts_are_grouped_by_length(lengths: list[int], bounds: list[int]) -> None:
