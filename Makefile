@@ -73,7 +73,10 @@ cluster-down: sync  ## End it and leave the machine as it was
 e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFIG (Linux, root)
 	@$(RUN) pytest -q -s tests/e2e
 
-bench: sync engine  ## Figures (gate, added latency); never asserted
+bench: sync  ## Write docs/benchmarks.md and its plots: 40 min on two cores; QUICK=1: 3 min, into build/benchmarks
+	@$(RUN) python -m llmservice_lab.benchmarks $(if $(QUICK),--quick)
+
+overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench overheads

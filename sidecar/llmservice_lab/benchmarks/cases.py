@@ -13,8 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypedDict
 
-from llmservice_sidecar.core.policies import make_policy
-
 from llmservice_lab.arrivals import Burst, Recorded, arrival_times, parse_arrivals
 from llmservice_lab.benchmarks.predictors import make_predictor
 from llmservice_lab.benchmarks.timeline import SingleBurst, Timeline, timeline_of
@@ -29,7 +27,9 @@ from llmservice_lab.results import (
     quantiles,
     summarise,
 )
+from llmservice_lab.sim_engine import EngineOptions
 from llmservice_lab.simulator import Setup, measure_capacity, simulate
+from llmservice_lab.systems import SYSTEMS, SystemOptions, assemble
 from llmservice_lab.workload import WorkloadRequest
 
 MAX_REQUESTS: Final = 40_000
@@ -42,7 +42,8 @@ class Case:
 
     `arrivals` as on the command line of `sim`; `load` is a multiple of measured capacity. With
     bursts there are at least `requests`, and enough of them for `bursts` bursts (up to 40,000).
-    A `single` burst takes the place of `arrivals`, and as many requests as it needs.
+    A `single` burst takes the place of `arrivals`, and as many requests as it needs. `kv_tokens`
+    bounds the engine's KV memory; without it slots are the only bound.
     """
 
     path: Path
@@ -53,16 +54,21 @@ class Case:
     bursts: int = 0
     costs: str = DEFAULT_COSTS
     single: SingleBurst | None = None
+    kv_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """Who orders the queue. Unguarded unless it says so: oracles never open the guard."""
+    """Which system orders the queue, and what it is given.
+
+    Unguarded unless it says so: an oracle never opens the guard.
+    """
 
     policy: str
     predictor: str
     tail_weight: float = 1.0
     guarded: bool = False
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 class CaseRun(TypedDict):
@@ -84,15 +90,27 @@ ORACLE_SJF: Final = Contender(policy="SSJF", predictor="oracle", tail_weight=0.0
 def run_case(case: Case, contender: Contender, *, seed: int) -> CaseRun:
     """Simulate it. The same arguments give the same figures, but for `cpu_s`."""
     started_s = time.process_time()
-    rows, arrivals_s, capacity_rps = _work(case, seed)
+    rows, arrivals_s, capacity_rps = work_of(case, seed)
+    predicted_by = SYSTEMS[contender.policy].predictor or contender.predictor
+    system = assemble(
+        contender.policy,
+        make_predictor(predicted_by, rows, seed=seed),
+        options=SystemOptions(
+            tail_weight=contender.tail_weight,
+            kv_tokens=case.kv_tokens,
+            parameters=dict(contender.parameters),
+        ),
+    )
     setup = Setup(
         rows=rows,
         arrivals_s=arrivals_s,
-        policy=make_policy(contender.policy, tail_weight=contender.tail_weight),
-        predictor=make_predictor(contender.predictor, rows, seed=seed),
+        policy=system.policy,
+        rules=system.rules,
+        predictor=system.predictor,
         costs=load_cost_model(case.costs),
         slots=case.slots,
         guarded=contender.guarded,
+        options=EngineOptions(kv_tokens=case.kv_tokens),
     )
     records = simulate(setup)
     labels = RunLabels(
@@ -116,11 +134,12 @@ def run_case(case: Case, contender: Contender, *, seed: int) -> CaseRun:
 
 
 @lru_cache(maxsize=8)
-def _work(case: Case, seed: int) -> tuple[list[WorkloadRequest], list[float], float]:
+def work_of(case: Case, seed: int) -> tuple[list[WorkloadRequest], list[float], float]:
     """Requests, their arrival times and the capacity that the load is a multiple of."""
     arrivals = parse_arrivals(case.arrivals)
     keep_order = isinstance(arrivals, Recorded)
-    capacity_rps = _capacity(_Place(case.path, case.slots, case.costs, case.requests), seed=seed)
+    place = _Place(case.path, case.slots, case.costs, case.requests, case.kv_tokens)
+    capacity_rps = _capacity(place, seed=seed)
     rng = random.Random(f"{seed}/arrivals")  # noqa: S311 - simulated arrivals, no secret
     if case.single is not None:
         times = case.single.times(capacity_rps, rng=rng)
@@ -150,12 +169,18 @@ class _Place:
     slots: int
     costs: str
     requests: int
+    kv_tokens: int | None
 
 
 @lru_cache(maxsize=32)
 def _capacity(place: _Place, *, seed: int) -> float:
     rows = arrange(rows_of(place.path), count=place.requests, seed=seed, keep_order=False)
-    return measure_capacity(rows, costs=load_cost_model(place.costs), slots=place.slots)
+    return measure_capacity(
+        rows,
+        costs=load_cost_model(place.costs),
+        slots=place.slots,
+        options=EngineOptions(kv_tokens=place.kv_tokens),
+    )
 
 
 def _slowdown_p99(records: Sequence[RequestRecord]) -> float:

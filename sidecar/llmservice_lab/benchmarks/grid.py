@@ -27,8 +27,8 @@ class Effort:
     seeds: tuple[int, ...]
 
 
-FULL: Final = Effort(requests=11_120, bursts=3, seeds=(1, 2, 3, 4, 5))
-QUICK: Final = Effort(requests=3_000, bursts=1, seeds=(1, 2))
+FULL: Final = Effort(requests=11_120, bursts=2, seeds=(1, 2, 3, 4, 5))
+QUICK: Final = Effort(requests=2_000, bursts=1, seeds=(1, 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -12,6 +12,7 @@ from llmservice_lab.benchmarks.cases import Case, CaseRun, Contender, run_case
 from llmservice_lab.benchmarks.store import Store
 
 PROCESSES: Final = 2
+BATCH: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,19 @@ def _jobs(wanted: Sequence[Wanted], store: Store) -> list[_Job]:
             for contender in each.contenders:
                 if store.get(each.case, contender, seed=seed) is None:
                     runs[each.case, seed][contender] = None
-    jobs = [_Job(case, tuple(contenders), seed) for (case, seed), contenders in runs.items()]
+    jobs = [
+        _Job(case, tuple(some), seed)
+        for (case, seed), contenders in runs.items()
+        for some in _batches(list(contenders))
+    ]
     # Neighbours share rows and capacity, which every process keeps for the next job.
     return sorted(jobs, key=lambda job: (str(job.case.path), job.case.slots, job.seed))
+
+
+def _batches(contenders: Sequence[Contender]) -> Iterator[Sequence[Contender]]:
+    """Few at a time: what is done is kept when the rest is interrupted, and no process idles."""
+    for start in range(0, len(contenders), BATCH):
+        yield contenders[start : start + BATCH]
 
 
 def _run(job: _Job) -> tuple[_Job, list[CaseRun]]:

@@ -1,0 +1,1 @@
+"""The generated part of docs/benchmarks.md, one file a section."""

@@ -1,0 +1,159 @@
+"""All systems of the field on the same work, and where they lie beside our front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from llmservice_lab.benchmarks import figures
+from llmservice_lab.benchmarks.cases import Case, Contender
+from llmservice_lab.benchmarks.grid import BURST, NOISY, Grid, label
+from llmservice_lab.benchmarks.markdown import cell, prose, table
+from llmservice_lab.benchmarks.mixes import AZURE_CODE, EXAM_CHAT
+from llmservice_lab.benchmarks.plots import COLOURS, decorate, figure
+from llmservice_lab.benchmarks.runner import Wanted
+from llmservice_lab.benchmarks.sections.loaded import average, weighted
+from llmservice_lab.benchmarks.sections.section import Page, Section
+from llmservice_lab.systems import SYSTEMS
+
+WEIGHTS: Final = (0.0, 0.25, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0)
+PREDICTORS: Final = {"oracle": "true lengths", NOISY: "predicted, tau 0.6"}
+TAILS: Final[tuple[figures.Figure, ...]] = ("p99", "p999")
+
+OWN_FIGURES: Final[Mapping[str, str]] = {
+    "SSJF": "JCT -30.5 to -39.6 %, throughput 2.2 to 3.6 x (at the 25th completion percentile)",
+    "LTR": "bursts of 2,000: 1.15 to 0.56 and 1.73 to 0.38 s/token; tau 0.54 to 0.64",
+    "TIE": "0.67 s/token; LTR 1.55, SSJF 1.95, FCFS 3.17",
+    "ELIS": "JCT -19.6 %, 11 ms overhead",
+    "FastServe": "6.1 x throughput at equal latency",
+    "EWSJF": "+30 % tokens/s, first token of short ones up to 4 x sooner, on its own mix",
+}
+"""What the papers report for themselves, each on its own work, engine and baseline."""
+
+
+def cases(grid: Grid) -> list[Case]:
+    """Two unlike ones: steady and nearly full, and bursts of short answers to long prompts."""
+    return [
+        grid.case(EXAM_CHAT, 8, load=0.95),
+        grid.case(AZURE_CODE, 32, load=0.7, arrivals=BURST),
+    ]
+
+
+def given(name: str, predictor: str) -> Contender:
+    """The system as published with this predictor; without one that it does not look at."""
+    system = SYSTEMS[name]
+    looks = system.predicts and system.predictor is None
+    return Contender(policy=name, predictor=predictor if looks else "oracle")
+
+
+def _wanted(grid: Grid) -> list[Wanted]:
+    everybody = dict.fromkeys(given(name, each) for name in SYSTEMS for each in PREDICTORS)
+    front = [weighted(each, weight) for each in PREDICTORS for weight in WEIGHTS]
+    return grid.wanted(iter(cases(grid)), *everybody, *front)
+
+
+def _lines(page: Page) -> Iterator[str]:
+    where = [f"{each.path.stem}, {each.slots} slots, {label(each)}" for each in cases(page.grid)]
+    yield from prose(f"""
+        Every system on the same requests at the same times: {"; ".join(where)}. Ratios to FCFS,
+        averaged over both. Each runs as published (its constants; `docs/adding-a-policy.md` names
+        sources and formulas), with the lengths in the table's title instead of its own model, so
+        that orders are compared and not training sets. *Beside our front* is its mean minus that
+        of SSJF at the tail weight that has the same p99 (or p99.9): above 0 our front is better;
+        a system that no tail weight matches says so.
+    """)
+    for predictor, words in PREDICTORS.items():
+        yield f"### {words.capitalize()}"
+        yield ""
+        yield from table(
+            ("system", "mean", "p50", "p99", "p99.9", "beside our front, p99", "p99.9"),
+            [_row(page, name, predictor) for name in SYSTEMS],
+        )
+        yield page.image(f"pareto-{_file(predictor)}", about=f"Mean against tails, {words}")
+        yield ""
+        _draw(page, predictor)
+    yield "### What the papers report for themselves"
+    yield ""
+    yield from prose("""
+        On other work, engines and baselines than ours: to stand beside our figures, not to be
+        subtracted from them. The others report no single figure that could stand here.
+    """)
+    yield from table(
+        ("system", "its own figure", "our mean / p99 / p99.9 over FCFS, tau 0.6"),
+        [(name, words, _short(page, name)) for name, words in OWN_FIGURES.items()],
+    )
+
+
+def point(page: Page, who: Contender) -> dict[figures.Figure, float]:
+    """Mean, p99 and p99.9 over FCFS's, averaged over the cases."""
+    asked: tuple[figures.Figure, ...] = ("mean", *TAILS)
+    return {n: average(page.results, cases(page.grid), who, n).value for n in asked}
+
+
+def beside_front(page: Page, name: str, predictor: str, tail: figures.Figure) -> float | None:
+    """Mean of a system less that of our front at the same tail; None beyond the front's ends."""
+    front = sorted(
+        (at[tail], at["mean"]) for at in (point(page, weighted(predictor, w)) for w in WEIGHTS)
+    )
+    front.insert(0, (1.0, 1.0))  # FCFS: an infinite tail weight
+    tails, means = zip(*sorted(front), strict=True)
+    at = point(page, given(name, predictor))
+    if not tails[0] <= at[tail] <= tails[-1]:
+        return None
+    return at["mean"] - float(np.interp(at[tail], tails, means))
+
+
+def _row(page: Page, name: str, predictor: str) -> tuple[str, ...]:
+    asked: tuple[figures.Figure, ...] = ("mean", "p50", "p99", "p999")
+    ratios = [
+        average(page.results, cases(page.grid), given(name, predictor), each) for each in asked
+    ]
+    beside = [beside_front(page, name, predictor, each) for each in TAILS]
+    words = ["no such tail" if each is None else f"{each:+.3f}" for each in beside]
+    if name == "SSJF":
+        words = ["on it", "on it"]
+    return (name, *map(cell, ratios), *words)
+
+
+def _short(page: Page, name: str) -> str:
+    at = point(page, given(name, NOISY))
+    return " / ".join(f"{each:.2f}" for each in at.values())
+
+
+def _file(predictor: str) -> str:
+    return "oracle" if predictor == "oracle" else "predicted"
+
+
+def _draw(page: Page, predictor: str) -> None:
+    path = page.images / f"pareto-{_file(predictor)}.svg"
+    with figure(path, columns=2, height=4.4) as both:
+        for axes, tail in zip(both, TAILS, strict=True):
+            line = [point(page, weighted(predictor, weight)) for weight in WEIGHTS]
+            axes.plot(
+                [*(at[tail] for at in line), 1.0], [*(at["mean"] for at in line), 1.0], "o-",
+                color=COLOURS["SSJF"], markersize=3, label="SSJF, tail weight 0 to infinity",
+            )  # fmt: skip
+            others = {
+                name: point(page, given(name, predictor)) for name in SYSTEMS if name != "SSJF"
+            }
+            axes.plot(
+                [at[tail] for at in others.values()], [at["mean"] for at in others.values()], "s",
+                color=COLOURS["other"], markersize=4, label="other systems",
+            )  # fmt: skip
+            _name_points(axes, {name: (at[tail], at["mean"]) for name, at in others.items()})
+            axes.set_xscale("log")
+            words = "p99" if tail == "p99" else "p99.9"
+            decorate(
+                axes, title=PREDICTORS[predictor], across=f"{words} over FCFS", up="mean over FCFS"
+            )
+        both[0].legend(loc="upper left")
+
+
+def _name_points(axes: Any, points: Mapping[str, tuple[float, float]]) -> None:
+    for name, (x, y) in points.items():
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=(4, 3), fontsize=6)
+
+
+SECTION: Final = Section(title="Every system of the field", wanted=_wanted, lines=_lines)
