@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from fakes.naive_rates import PREFILL_WEIGHT, NaiveRates
+from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
+
+SLACK = 8192.0
+CREDIT = 2 * SLACK
 
 
 @dataclass(slots=True)
@@ -20,15 +25,31 @@ class Entry:
     request: Request
     first_token_at: float | None = None
     admitted_at: float = 0.0
+    generated: int = 0
+    promoted: bool = False
+    charged: tuple[int, float] | None = None  # contest and tokens
     overtook: int = 0
     overtakers: list[Entry] = field(default_factory=list["Entry"])
 
     @property
-    def work(self) -> float:
-        request = self.request
-        limit = math.inf if request.max_tokens is None else request.max_tokens
-        tokens = max(min(request.prediction.output_tokens, limit), 1.0)
-        return tokens * request.slots + 0.05 * request.prompt_tokens
+    def tenant(self) -> str:
+        return self.request.tenant or ""
+
+    @property
+    def prompt_charge(self) -> float:
+        return PREFILL_WEIGHT * self.request.prefill_tokens
+
+    def decode_s(self, costs: ServiceCosts) -> float:
+        return costs.s_per_token * self.request.predicted_tokens
+
+    def cost_s(self, costs: ServiceCosts) -> float:
+        return self.decode_s(costs) + costs.s_per_prefill_token * self.request.prefill_tokens
+
+    def left_s(self, costs: ServiceCosts, now: float) -> float:
+        """Slot-seconds still to come; time counts from the first token on."""
+        if self.first_token_at is None:
+            return self.cost_s(costs)
+        return max(0.0, self.decode_s(costs) - (now - self.first_token_at) * self.request.slots)
 
 
 @dataclass(slots=True)
@@ -41,36 +62,32 @@ class NaiveGate:
     max_queued: int
     max_queued_tokens: float = math.inf
     rule: Callable[[Request, list[Request]], bool] = lambda _request, _running: True
-    queued: list[Entry] = field(default_factory=list[Entry])
+    caps: dict[int, int] = field(default_factory=dict[int, int])
+    promote_after: float = math.inf
+    queued: list[Entry] = field(default_factory=list[Entry])  # in arrival order
     running: dict[RequestId, Entry] = field(default_factory=dict[RequestId, Entry])
-    completions: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    rates: NaiveRates = field(default_factory=NaiveRates)
+    costs: ServiceCosts | None = None  # with which the keys were made
     seen: list[float] = field(default_factory=list[float])
     excess: float = 0.0
     gamma: float = 1.0
-    made_with: float | None = None  # seconds per token of the queued keys
+    accounts: dict[str, float] = field(default_factory=dict[str, float])
+    floor: float = 0.0
+    contest: int = 0
     numbers: int = 0
     closed: bool = False
+    estimate: float = 0.0  # of the last that was refused for its deadline
+    displaced: RequestId | None = None  # by the last offer
 
     @property
     def in_flight(self) -> int:
         return sum(entry.request.slots for entry in self.running.values())
 
-    def s_per_token(self) -> float | None:
-        """kappa: each completion counts 255/256 of the next."""
-        service = tokens = 0.0
-        for age, (service_s, work) in enumerate(reversed(self.completions)):
-            service += service_s * (255 / 256) ** age
-            tokens += work * (255 / 256) ** age
-        return service / tokens if len(self.completions) >= 8 and service > 0 else None
-
     def backlog(self, now: float) -> float:
-        rate = self.s_per_token()
-        if rate is None:
+        if self.costs is None:
             return 0.0
-        total = sum(rate * entry.work for entry in self.queued)
-        for entry in self.running.values():
-            served = 0.0 if entry.first_token_at is None else now - entry.first_token_at
-            total += max(0.0, rate * entry.work - served * entry.request.slots)
+        total = sum(entry.cost_s(self.costs) for entry in self.queued)
+        total += sum(entry.left_s(self.costs, now) for entry in self.running.values())
         return total / max(self.limit, 1)
 
     def key(self, entry: Entry) -> tuple[bool, float, int]:
@@ -79,75 +96,204 @@ class NaiveGate:
         if not self.boosted:
             return (wide, arrival, entry.number)
         if self.theta == 0:
-            return (wide, entry.work * (self.made_with or 1.0), entry.number)
-        if self.made_with is None:
+            return (wide, entry.cost_s(self.costs or ServiceCosts(1.0, 0.05, 1.0)), entry.number)
+        if self.costs is None:
             return (wide, arrival, entry.number)
-        cost = self.made_with * entry.work
-        boost = -math.log(1 - math.exp(-self.gamma * cost)) / self.gamma
+        boost = -math.log(1 - math.exp(-self.gamma * entry.cost_s(self.costs))) / self.gamma
         return (wide, arrival - boost, entry.number)
 
-    def head(self) -> Entry | None:
-        return min(self.queued, key=self.key, default=None)
+    def bound_s(self, entry: Entry) -> float:
+        """Arrivals within so many seconds may overtake."""
+        if not self.boosted:
+            return 0.0
+        if self.theta == 0:
+            return math.inf
+        if self.costs is None:
+            return 0.0
+        return math.log(max(entry.cost_s(self.costs) / self.costs.s_per_token, 1)) / self.gamma
+
+    def order(self) -> list[Entry]:
+        """All that wait, by priority, then key."""
+        return sorted(self.queued, key=lambda entry: (-entry.request.priority, self.key(entry)))
+
+    # Whose turn is it?
+
+    def turn(self, now: float) -> tuple[Entry, bool] | None:
+        """Who runs next, and whether for having waited too long."""
+        if self.in_flight >= self.limit:
+            return None
+        oldest = self.queued[0] if self.queued else None
+        if oldest is not None and now - oldest.request.arrived_at >= self.promote_after:
+            promoted = sum(e.request.slots for e in self.running.values() if e.promoted)
+            share = max(1, self.limit // 4)
+            within = promoted == 0 or promoted + oldest.request.slots <= share
+            if within and self.level_has_room(oldest) and self.fits(oldest):
+                return oldest, True
+        for level in sorted({entry.request.priority for entry in self.queued}, reverse=True):
+            head = self.head(level)
+            if self.level_has_room(head):
+                return (head, False) if self.fits(head) else None
+        return None
+
+    def head(self, level: int) -> Entry:
+        here = [entry for entry in self.queued if entry.request.priority == level]
+        least = min(self.accounts[entry.tenant] for entry in here)
+        alone = len({entry.tenant for entry in here}) == 1
+        near = [e for e in here if alone or self.accounts[e.tenant] <= least + SLACK]
+        return min(near, key=self.key)
+
+    def level_has_room(self, entry: Entry) -> bool:
+        level = entry.request.priority
+        same = [e.request.slots for e in self.running.values() if e.request.priority == level]
+        return sum(same) + entry.request.slots <= self.caps.get(level, math.inf)
 
     def fits(self, entry: Entry) -> bool:
         running = [other.request for other in self.running.values()]
         free = self.limit - self.in_flight
         return entry.request.slots <= free and self.rule(entry.request, running)
 
+    # When are keys made anew?
+
     def remake_keys(self, now: float) -> None:
-        horizon = max(self.backlog(now), 2 * self.excess, 1e-3)
-        self.gamma = self.theta / horizon
-        self.made_with = self.s_per_token()
+        self.costs = self.rates.costs
+        self.gamma = self.theta / self.horizon(now)
 
-    def remake_keys_if_moved(self, now: float) -> None:
-        gamma, rate = self.gamma, self.made_with
-        self.remake_keys(now)
-        if not self.queued:
-            return
-        same_rate = (
-            rate is self.made_with
-            if rate is None or self.made_with is None
-            else abs(self.made_with - rate) <= 0.05 * rate
-        )
-        if same_rate and abs(self.gamma - gamma) <= 0.05 * gamma:
-            self.gamma, self.made_with = gamma, rate
+    def horizon(self, now: float) -> float:
+        return max(self.backlog(now), 2 * self.excess, 1e-3)
 
-    def observe_arrival(self, now: float) -> None:
-        if self.s_per_token() is None:
+    def remake_keys_if_moved(self, now: float) -> float:
+        """The backlog at the rates that hold now; gamma alone may take newer ones into the keys."""
+        if self.costs_moved():
+            self.remake_keys(now)
+        backlog = self.backlog(now)
+        if abs(self.theta / self.horizon(now) - self.gamma) > 0.05 * self.gamma:
+            self.remake_keys(now)
+        return backlog
+
+    def costs_moved(self) -> bool:
+        old, new = self.costs, self.rates.costs
+        if old is None or new is None:
+            return old is not new
+        prefill = abs(new.s_per_prefill_token - old.s_per_prefill_token)
+        decode = abs(new.s_per_token - old.s_per_token)
+        return decode > 0.1 * old.s_per_token or prefill > 0.01 * old.step_s
+
+    def observe_arrival(self, work: float) -> None:
+        if self.costs is None:
             return
-        self.seen.append(self.backlog(now))
+        self.seen.append(work)
         if len(self.seen) % 32 == 0 and len(self.seen) >= 64:
             window = sorted(self.seen[-4096:])
             cut = window[int(0.8 * len(window))]
             above = [value - cut for value in window if value > cut]
             self.excess = sum(above) / len(above) if above else 0.0
 
+    # What happens at the gate.
+
     def offer(self, request: Request, now: float) -> str:
         """`admitted`, `queued`, or why it was refused."""
+        self.displaced = None
         if self.closed:
             return "draining"
         if request.slots > max(self.limit, 1):
             return "too_large"
-        self.observe_arrival(now)
-        if not self.queued or self.in_flight >= self.limit:
-            self.remake_keys_if_moved(now)
+        waits = self.queued and self.in_flight < self.limit
+        work = self.backlog(now) if waits else self.remake_keys_if_moved(now)
+        self.observe_arrival(work)
         entry = Entry(self.numbers, request)
-        head = self.head()
-        if (head is None or self.key(entry) < self.key(head)) and self.fits(entry):
-            self.numbers += 1
-            self.admit(entry, now)
+        self.numbers += 1
+        if self.runs_at_once(entry, now):
             return "admitted"
-        if len(self.queued) >= self.max_queued:
-            return "queue_full"
+        return self.wait(entry, now)
+
+    def runs_at_once(self, entry: Entry, now: float) -> bool:
+        if self.in_flight >= self.limit:
+            return False
+        if not self.queued:
+            if not (self.level_has_room(entry) and self.fits(entry)):
+                return False
+            self.admit(entry, now)
+            return True
+        self.enqueue(entry)
+        turn = self.turn(now)
+        self.queued.remove(entry)
+        if turn is None or turn[0] is not entry:
+            return False
+        entry.promoted = turn[1]
+        self.admit(entry, now)
+        return True
+
+    def wait(self, entry: Entry, now: float) -> str:
         tokens = [other.request.predicted_tokens for other in [*self.queued, entry]]
         if sum(tokens) > self.max_queued_tokens:
             return "queued_tokens"
-        self.numbers += 1
-        self.queued.append(entry)
+        if self.costs is not None and entry.request.deadline_at is not None:
+            own_s = entry.cost_s(self.costs) / entry.request.slots
+            self.estimate = self.wait_s(entry, self.costs, now) + own_s
+            if now + self.estimate > entry.request.deadline_at:
+                return "deadline_unreachable"
+        if len(self.queued) >= self.max_queued:
+            victim = self.victim(entry)
+            if victim is None:
+                return "queue_full"
+            self.unqueue(victim)
+            self.displaced = victim.request.id
+        self.enqueue(entry)
         return "queued"
+
+    def wait_s(self, entry: Entry, costs: ServiceCosts, now: float) -> float:
+        """List scheduling: each takes the slot that is free first."""
+        free = [
+            running.left_s(costs, now) / running.request.slots
+            for running in self.running.values()
+            for _ in range(running.request.slots)
+        ]
+        free += [0.0] * (max(self.limit, 1) - len(free))
+        free = sorted(free)[-max(self.limit, 1) :]
+        rank = (-entry.request.priority, self.key(entry))
+        for other in self.order():
+            if (-other.request.priority, self.key(other)) < rank:
+                free[free.index(min(free))] += other.cost_s(costs)
+        return min(free)
+
+    def victim(self, newcomer: Entry) -> Entry | None:
+        """The last of the tenant with most waiting on the lowest level."""
+        lowest = min((entry.request.priority for entry in self.queued), default=None)
+        if lowest is None or lowest > newcomer.request.priority:
+            return None
+        lanes: dict[str, list[Entry]] = {}
+        for entry in self.order():
+            if entry.request.priority == lowest:
+                lanes.setdefault(entry.tenant, []).append(entry)
+        longest = max(lanes.values(), key=lambda lane: (len(lane), self.key(lane[-1])))
+        own = len(lanes.get(newcomer.tenant, ()))
+        if lowest == newcomer.request.priority and len(longest) <= own + 1:
+            return None
+        return longest[-1]
+
+    def enqueue(self, entry: Entry) -> None:
+        """Who comes back is at most the credit behind the highest least account there was."""
+        waiting = {other.tenant for other in self.queued}
+        level = entry.request.priority
+        same = [e for e in self.queued if e.tenant == entry.tenant and e.request.priority == level]
+        if waiting and not same:
+            self.floor = max(self.floor, min(self.accounts[tenant] for tenant in waiting))
+        account = self.accounts.get(entry.tenant, 0.0)
+        self.accounts[entry.tenant] = account if same else max(account, self.floor - CREDIT)
+        self.queued.append(entry)
+
+    def unqueue(self, entry: Entry) -> None:
+        self.queued.remove(entry)
+        if not self.queued:
+            self.accounts.clear()
+            self.floor = 0.0
+            self.contest += 1
 
     def admit(self, entry: Entry, now: float) -> None:
         entry.admitted_at = now
+        if entry.tenant in self.accounts:
+            entry.charged = (self.contest, entry.request.predicted_tokens + entry.prompt_charge)
+            self.accounts[entry.tenant] += entry.charged[1]
         self.running[entry.request.id] = entry
         for other in self.queued:
             if other.number < entry.number:
@@ -156,36 +302,41 @@ class NaiveGate:
 
     def fill(self, now: float) -> list[RequestId]:
         admitted: list[RequestId] = []
-        while (head := self.head()) is not None and self.fits(head):
-            self.queued.remove(head)
-            self.admit(head, now)
-            admitted.append(head.request.id)
+        while (turn := self.turn(now)) is not None:
+            entry, entry.promoted = turn
+            self.unqueue(entry)
+            self.admit(entry, now)
+            admitted.append(entry.request.id)
         return admitted
 
-    def leave(self, request_id: RequestId, now: float, *, complete: bool) -> list[RequestId]:
+    def progress(self, request_id: RequestId, generated: int, now: float) -> None:
+        entry = self.running[request_id]
+        entry.generated = max(entry.generated, generated)
+        if entry.first_token_at is None and generated:
+            entry.first_token_at = now
+            delay_s = now - entry.admitted_at
+            self.rates.first_token(entry.request.prefill_tokens, delay_s, self.in_flight)
+
+    def leave(self, request_id: RequestId, now: float, *, output: int | None) -> list[RequestId]:
+        """`output`: tokens of a complete answer."""
         entry = self.running.pop(request_id, None)
-        if entry is not None and complete:
-            start = entry.admitted_at if entry.first_token_at is None else entry.first_token_at
-            self.completions.append(((now - start) * entry.request.slots, entry.work))
-        self.queued = [other for other in self.queued if other.request.id != request_id]
+        if entry is not None:
+            self.settle(entry, entry.generated if output is None else output)
+            if output is not None:
+                start = entry.admitted_at if entry.first_token_at is None else entry.first_token_at
+                service_s = (now - start) * entry.request.slots
+                self.rates.finished(service_s, entry.request.predicted_tokens, output)
+        for other in [other for other in self.queued if other.request.id == request_id]:
+            self.unqueue(other)
         if self.queued:
             self.remake_keys_if_moved(now)
         return self.fill(now)
 
-    def predict(self, request_id: RequestId, prediction: Prediction, now: float) -> list[RequestId]:
+    def settle(self, entry: Entry, output: int) -> None:
+        if entry.charged is not None and entry.charged[0] == self.contest:
+            self.accounts[entry.tenant] += output + entry.prompt_charge - entry.charged[1]
+
+    def predict(self, request_id: RequestId, prediction: Prediction) -> None:
         for entry in [*self.queued, *self.running.values()]:
             if entry.request.id == request_id:
-                entry.request = _with(entry.request, prediction)
-        return self.fill(now)
-
-
-def _with(request: Request, prediction: Prediction) -> Request:
-    return Request(
-        id=request.id,
-        arrived_at=request.arrived_at,
-        prompt_tokens=request.prompt_tokens,
-        prediction=prediction,
-        max_tokens=request.max_tokens,
-        slots=request.slots,
-        tenant=request.tenant,
-    )
+                entry.request = replace(entry.request, prediction=prediction)

@@ -47,7 +47,8 @@ def serve(
         elif kind == 1:
             admitted = list(gate.update(request_id, generated=1, now=now))
         else:
-            admitted = list(gate.leave(request_id, now=now, output_tokens=1))
+            output_tokens = round(request.predicted_tokens)
+            admitted = list(gate.leave(request_id, now=now, output_tokens=output_tokens))
         on_event(
             Event(
                 now=now,

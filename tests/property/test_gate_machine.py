@@ -60,16 +60,22 @@ class GateMachine(RuleBasedStateMachine):
         self.count = 0
 
     @initialize(
-        limit=st.integers(1, 9), ruled=st.booleans(), completed=st.sampled_from((0, 7, 8, 100))
+        limit=st.integers(1, 9),
+        ruled=st.booleans(),
+        taught=st.booleans(),
+        completed=st.sampled_from((0, 7, 8, 100)),
     )
-    def start(self, limit: int, ruled: bool, completed: int) -> None:
+    def start(self, limit: int, ruled: bool, taught: bool, completed: int) -> None:
+        estimator = WorkEstimator()
+        for _ in range(8 if taught else 0):
+            estimator.rates.observe(1.0, predicted_tokens=50.0, output_tokens=100)
         self.gate = Gate(
             policy=self.first_policy,
             rules=(PromptsFit(),) if ruled else (),
             limit_slots=limit,
             max_queued=MAX_QUEUED,
             max_queued_tokens=MAX_QUEUED_TOKENS,
-            estimator=WorkEstimator(),
+            estimator=estimator,
         )
         self.twin = NaiveGate(
             boosted=self.first_policy.name == "SSJF",
@@ -80,6 +86,8 @@ class GateMachine(RuleBasedStateMachine):
         )
         if ruled:
             self.twin.rule = prompts_fit
+        for _ in range(8 if taught else 0):
+            self.twin.rates.finished(1.0, 50.0, 100)
         self.twin.remake_keys(0.0)
         for _ in range(completed):
             self.serve_one()
@@ -232,9 +240,7 @@ class GateMachine(RuleBasedStateMachine):
         promote_after_s=st.sampled_from((None, 0.0, 0.5, 3.0)),
     )
     def set_classes(self, caps: dict[int, int], promote_after_s: float | None) -> None:
-        admitted = self.gate.set_classes(
-            caps=caps, promote_after_s=promote_after_s, now=self.now
-        )
+        admitted = self.gate.set_classes(caps=caps, promote_after_s=promote_after_s, now=self.now)
         self.twin.caps = caps
         self.twin.promote_after = math.inf if promote_after_s is None else promote_after_s
         self.check(admitted, self.twin.fill(self.now))
@@ -283,5 +289,5 @@ def test_gate_equals_its_naive_twin(name: str, tail_weight: float) -> None:
     policy = make_policy(name, tail_weight=tail_weight)
     machine = type("Machine", (GateMachine,), {"first_policy": policy})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=50, deadline=None)
+        machine, settings=settings(max_examples=40, stateful_step_count=50, deadline=None)
     )

@@ -1,87 +1,29 @@
-"""The estimator: seconds per predicted token, work in system, mean excess, horizon."""
+"""The horizon: work in system, its mean excess, and when a figure has moved."""
 
 from __future__ import annotations
 
+import random
+
 import pytest
-from llmservice_sidecar.core.gamma import WorkEstimator, mean_excess, moved
-from llmservice_sidecar.core.request import Prediction, Request, RequestId
-from llmservice_sidecar.core.rules import Running
+from llmservice_sidecar.core.costs import ServiceCosts
+from llmservice_sidecar.core.gamma import WorkEstimator, costs_moved, mean_excess, moved
 
-
-def learned(*, s_per_token: float = 0.01) -> WorkEstimator:
-    estimator = WorkEstimator()
-    for _ in range(8):
-        estimator.observe_service(100 * s_per_token, work_tokens=100.0)
-    return estimator
-
-
-def running(*, first_token_at: float | None, slots: int = 1, work_tokens: float = 100.0) -> Running:
-    request = Request(
-        id=RequestId("r"),
-        arrived_at=0.0,
-        prompt_tokens=0,
-        prediction=Prediction(work_tokens / slots, 0.0, "test"),
-        slots=slots,
-    )
-    return Running(
-        request=request, admitted_at=0.0, work_tokens=work_tokens, first_token_at=first_token_at
-    )
-
-
-def test_the_rate_is_unknown_until_eight_completions() -> None:
-    estimator = WorkEstimator()
-    for _ in range(7):
-        estimator.observe_service(1.0, work_tokens=100.0)
-        assert estimator.s_per_token is None
-    estimator.observe_service(1.0, work_tokens=100.0)
-    assert estimator.s_per_token == pytest.approx(0.01)
-
-
-def test_the_rate_stays_unknown_while_answers_take_no_time() -> None:
-    estimator = WorkEstimator()
-    for _ in range(20):
-        estimator.observe_service(-1.0, work_tokens=100.0)
-    assert estimator.s_per_token is None
-
-
-def test_the_rate_follows_the_last_few_hundred_completions() -> None:
-    estimator = learned(s_per_token=0.01)
-    for _ in range(2000):
-        estimator.observe_service(2.0, work_tokens=100.0)
-    assert estimator.s_per_token == pytest.approx(0.02, rel=1e-3)
-
-
-def test_work_is_zero_while_the_rate_is_unknown() -> None:
-    assert WorkEstimator().work_s(500.0, [running(first_token_at=None)], now=9.0) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("first_token_at", "slots", "left_s"),
-    [
-        pytest.param(None, 1, 1.0, id="before its first token nothing is done"),
-        pytest.param(9.75, 1, 0.75, id="then it decays with time"),
-        pytest.param(9.75, 2, 0.5, id="in all its slots at once"),
-        pytest.param(2.0, 1, 0.0, id="outliving its prediction leaves nothing, not less"),
-    ],
-)
-def test_work_in_flight(first_token_at: float | None, slots: int, left_s: float) -> None:
-    flight = running(first_token_at=first_token_at, slots=slots)
-    work_s = learned().work_s(300.0, [flight], now=10.0)
-    assert work_s == pytest.approx(3.0 + left_s)
+COSTS = ServiceCosts(s_per_token=0.01, s_per_prefill_token=0.001, step_s=0.01)
 
 
 def test_the_horizon_is_the_largest_of_work_excess_and_a_millisecond() -> None:
-    estimator = learned()
+    estimator = WorkEstimator()
     assert estimator.horizon_s(0.0) == 1e-3
     assert estimator.horizon_s(4.0) == 4.0
     for number in range(64):
         estimator.observe_arrival(10.0 if number % 8 == 0 else 1.0)
     assert estimator.excess_s == pytest.approx(9.0)
     assert estimator.horizon_s(4.0) == pytest.approx(18.0)
+    assert estimator.horizon_s(40.0) == 40.0
 
 
 def test_excess_is_refreshed_every_32_arrivals_from_64_on() -> None:
-    estimator = learned()
+    estimator = WorkEstimator()
     seen: list[float] = []
     for number in range(130):
         estimator.observe_arrival(float(number))
@@ -90,20 +32,22 @@ def test_excess_is_refreshed_every_32_arrivals_from_64_on() -> None:
     assert changes == [64, 96, 128]
 
 
-def test_arrivals_before_the_rate_is_known_do_not_count() -> None:
-    estimator = WorkEstimator()
-    for number in range(64):
-        estimator.observe_arrival(float(number))
-    assert estimator.excess_s == 0.0
-
-
 def test_excess_forgets_what_is_4096_arrivals_old() -> None:
-    estimator = learned()
+    estimator = WorkEstimator()
     for _ in range(64):
         estimator.observe_arrival(1000.0)
     for number in range(4096):
         estimator.observe_arrival(float(number % 2))
     assert estimator.excess_s == 0.0  # the upper value is itself the 80 % quantile
+
+
+def test_excess_is_of_the_last_4096_arrivals_exactly() -> None:
+    estimator, rng = WorkEstimator(), random.Random(4)
+    # Few distinct values, so that the one forgotten has equals.
+    values = [float(rng.randrange(50)) for _ in range(4096 + 96)]
+    for value in values:
+        estimator.observe_arrival(value)
+    assert estimator.excess_s == mean_excess(sorted(values[-4096:]), quantile=0.8)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +71,33 @@ def test_mean_excess(values: list[float], expected: float) -> None:
         pytest.param(1.0, 0.94, True, id="six per cent down is"),
         pytest.param(0.0, 0.0, False, id="zero stays zero"),
         pytest.param(0.0, 1e-9, True, id="anything is a move from zero"),
-        pytest.param(None, None, False, id="unknown stays unknown"),
-        pytest.param(None, 1.0, True, id="becoming known is a move"),
+        pytest.param(float("inf"), float("inf"), False, id="infinity stays infinity"),
     ],
 )
-def test_moved(before: float | None, after: float | None, *, expected: bool) -> None:
+def test_moved(before: float, after: float, *, expected: bool) -> None:
     assert moved(before, after) is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        pytest.param(None, None, False, id="unknown stays unknown"),
+        pytest.param(None, COSTS, True, id="becoming known is a move"),
+        pytest.param(COSTS, COSTS, False, id="the same is none"),
+        pytest.param(COSTS, ServiceCosts(0.0109, 0.001, 0.01), False, id="nine per cent is none"),
+        pytest.param(COSTS, ServiceCosts(0.0111, 0.001, 0.01), True, id="eleven per cent is one"),
+        pytest.param(COSTS, ServiceCosts(0.0089, 0.001, 0.01), True, id="so it is downwards"),
+        pytest.param(
+            COSTS,
+            ServiceCosts(0.01, 0.00109, 0.01),
+            False,
+            id="a prompt token may move by a hundredth of a step",
+        ),
+        pytest.param(COSTS, ServiceCosts(0.01, 0.00089, 0.01), True, id="and no further"),
+        pytest.param(COSTS, ServiceCosts(0.01, 0.001, 0.02), False, id="a step alone is in no key"),
+    ],
+)
+def test_costs_moved(
+    before: ServiceCosts | None, after: ServiceCosts | None, *, expected: bool
+) -> None:
+    assert costs_moved(before, after) is expected

@@ -8,7 +8,14 @@ from llmservice_sidecar.core.request import RequestId
 
 def admit(overtaking: Overtaking, number: int) -> int:
     overtaking.depart(number)
-    return overtaking.admit(number, RequestId(f"r{number}"))
+    return let_run(overtaking, number)
+
+
+def let_run(overtaking: Overtaking, number: int) -> int:
+    overtook = overtaking.overtakes(number)
+    if overtook:
+        overtaking.went_ahead(number, RequestId(f"r{number}"))
+    return overtook
 
 
 def test_a_later_arrival_overtakes_all_earlier_ones() -> None:
@@ -31,7 +38,7 @@ def test_arrival_order_overtakes_nobody() -> None:
 def test_a_request_that_never_waited_overtakes_too() -> None:
     overtaking = Overtaking()
     overtaking.wait(0)
-    assert overtaking.admit(1, RequestId("r1")) == 1
+    assert let_run(overtaking, 1) == 1
     assert overtaking.of(0) == (1, (RequestId("r1"),))
 
 
@@ -58,3 +65,13 @@ def test_overtakers_of_those_who_have_left_are_forgotten() -> None:
     overtaking.depart(2)
     overtaking.wait(6)
     assert overtaking.of(6) == (0, ())
+
+
+def test_nothing_is_remembered_once_nobody_waits() -> None:
+    overtaking = Overtaking()
+    for number in range(3):
+        overtaking.wait(number)
+    assert [admit(overtaking, number) for number in (2, 1, 0)] == [2, 1, 0]
+    overtaking.wait(3)
+    assert let_run(overtaking, 4) == 1
+    assert overtaking.of(3) == (1, (RequestId("r4"),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
@@ -40,15 +41,29 @@ def test_predicted_tokens_are_sane(tokens: float, max_tokens: int | None, expect
     assert request(tokens, max_tokens=max_tokens, slots=3).predicted_tokens == 3 * expected
 
 
-def test_work_counts_every_slot_and_the_prompt_once() -> None:
-    both = Request(
+@pytest.mark.parametrize(
+    ("cached_tokens", "expected"),
+    [
+        pytest.param(0, 200, id="a prompt is computed whole"),
+        pytest.param(150, 50, id="but for what is cached"),
+        pytest.param(250, 0, id="a cache cannot save more than there is"),
+    ],
+)
+def test_only_uncached_prompt_tokens_are_computed(cached_tokens: int, expected: int) -> None:
+    asked = Request(
         id=RequestId("r"),
         arrived_at=0.0,
         prompt_tokens=200,
+        cached_tokens=cached_tokens,
         prediction=Prediction(10.0, 10.0, "test"),
         slots=2,
     )
-    assert both.work_tokens == pytest.approx(20.0 + 0.05 * 200)
+    assert asked.prefill_tokens == expected
+
+
+def test_another_prediction_gives_another_size() -> None:
+    first = request(50.0, max_tokens=80, slots=2)
+    assert replace(first, prediction=Prediction(90.0, 90.0, "late")).predicted_tokens == 160.0
 
 
 def test_a_request_needs_a_slot() -> None:
