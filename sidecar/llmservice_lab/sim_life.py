@@ -28,6 +28,7 @@ class Life:
     slices: int = 0
     slice_tokens: int = 0  # of the slice that runs
     outcome: Outcome = Outcome.COMPLETED
+    predicted_wait_s: float | None = None  # of a sample that queued
     admitted_s: float | None = None
     sent_s: float = 0.0  # to the engine, the last time
     engine_queue_s: float | None = None
@@ -109,6 +110,7 @@ class Life:
             first_token_s=self.first_token_s,
             finished_s=self.finished_s,
             predicted_tokens=self.first_prediction.output_tokens,
+            predicted_wait_s=self.predicted_wait_s,
             engine_queue_s=self.engine_queue_s,
             preemptions=self.preemptions,
         )

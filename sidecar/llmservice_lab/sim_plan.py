@@ -90,9 +90,9 @@ def run_plan(plan: SimPlan, *, on_step: Callable[[RunStep], None]) -> SimDocumen
     Raises ValueError when the plan cannot be run, EngineEnvironmentError when vLLM cannot be
     installed or fails; the message says why.
     """
-    plan = _sized(plan)
+    _sized(plan)  # refused before an engine is started for it
     with simulator_of(plan.engine) as run:
-        return _run_plan(plan, run, on_step=on_step)
+        return run_plan_with(run, plan, on_step=on_step)
 
 
 @contextmanager
@@ -107,7 +107,11 @@ def simulator_of(engine: str) -> Generator[Simulate]:
             yield vllm.simulate
 
 
-def _run_plan(plan: SimPlan, run: Simulate, *, on_step: Callable[[RunStep], None]) -> SimDocument:
+def run_plan_with(
+    run: Simulate, plan: SimPlan, *, on_step: Callable[[RunStep], None]
+) -> SimDocument:
+    """As `run_plan`, by an engine that is there already: `plan.engine` only names it."""
+    plan = _sized(plan)
     capacity_rps = measure_capacity(
         plan.rows,
         costs=plan.costs,

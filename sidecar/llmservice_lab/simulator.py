@@ -34,6 +34,11 @@ GUARD_MIN_SAMPLES: Final = 200
 GUARD_WINDOW: Final = 2000
 GUARD_MAX_AGE_S: Final = 600.0
 
+# Every so many queued requests one is told its wait, unless more than so many stand before it: an
+# estimate costs as much as the queue is long.
+ESTIMATE_EVERY: Final = 8
+ESTIMATE_MAX_POSITION: Final = 256
+
 PLAIN_ENGINE: Final = EngineOptions()
 
 
@@ -121,6 +126,7 @@ class _Run:
         self._engine = engine
         self._lives: list[Life] = []
         self._ended = 0
+        self._queued = 0
         self._guard = Guard(
             min_samples=GUARD_MIN_SAMPLES,
             window=GUARD_WINDOW,
@@ -168,8 +174,17 @@ class _Run:
             self._start([life.request_id], now)
         elif isinstance(decision, Rejected):
             self._drop(life, refused, now=now)
-        elif decision.displaced is not None:
-            self._drop(self._lives[index_of(decision.displaced)], Outcome.EVICTED, now=now)
+        else:
+            self._estimate_wait(life, now)
+            if decision.displaced is not None:
+                self._drop(self._lives[index_of(decision.displaced)], Outcome.EVICTED, now=now)
+
+    def _estimate_wait(self, life: Life, now: float) -> None:
+        self._queued += 1
+        if life.slices or self._queued % ESTIMATE_EVERY:
+            return
+        if self._gate.standing(life.request_id).position <= ESTIMATE_MAX_POSITION:
+            life.predicted_wait_s = self._gate.predicted_wait_s(life.request_id, now=now)
 
     def _drop(self, life: Life, outcome: Outcome, *, now: float) -> None:
         life.outcome = outcome

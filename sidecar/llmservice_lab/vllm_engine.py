@@ -11,6 +11,7 @@ the cost model says of what the scheduler really scheduled. Written against vLLM
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -80,18 +81,21 @@ class VllmEngine:
         self._executor = cast("VirtualExecutor", self._core.model_executor)
         self._requests: dict[int, Request] = {}
         self._now = 0.0
+        self._last_sent_s = -math.inf
         self._step: Progress | None = None  # done inside vLLM, not yet over outside
 
     def start(self, request: Starting, *, now: float) -> None:
         """A request joins at the next step; at once when the engine is idle."""
         if self._step is None:
             self._now = max(self._now, now)
+        # No two alike: vLLM preempts the latest, and of equals the first that it comes across.
+        self._last_sent_s = max(now, math.nextafter(self._last_sent_s, math.inf))
         made = Request(
             request_id=str(request.index),
             prompt_token_ids=_prompt(request),
             sampling_params=_sampling(request, longest=self._longest),
             pooling_params=None,
-            arrival_time=now,
+            arrival_time=self._last_sent_s,
             priority=-request.priority,  # of two the smaller is vLLM's first
             block_hasher=self._core.request_block_hasher,
         )
@@ -130,8 +134,13 @@ class VllmEngine:
 
     def _run_step(self) -> Progress:
         outputs, worked = self._core.step()
-        if not worked:
-            raise RuntimeError(f"vLLM scheduled none of {len(self._requests)} requests")
+        preempted = self._executor.preempted
+        while not worked:
+            # A step in which somebody preempted itself may be left with nothing to do, at no cost.
+            if not self._executor.preempted:
+                raise RuntimeError(f"vLLM scheduled none of {len(self._requests)} requests")
+            outputs, worked = self._core.step()
+            preempted = preempted + self._executor.preempted
         first_tokens: list[int] = []
         finished: list[int] = []
         for batch in outputs.values():
@@ -147,7 +156,7 @@ class VllmEngine:
             scheduled=[int(each) for each in self._executor.scheduled],
             first_tokens=first_tokens,
             finished=finished,
-            preempted=[int(each) for each in self._executor.preempted],
+            preempted=[int(each) for each in preempted],
         )
 
 

@@ -125,6 +125,8 @@ def test_a_small_kv_cache_preempts_and_still_serves_everything(vllm: VllmSimulat
     assert sum(record.preemptions or 0 for record in vllm.simulate(ample)) == 0
     assert {record.outcome for record in records} == {Outcome.COMPLETED}
     assert finished(records) > finished(vllm.simulate(ample))
+    at_once = vllm.simulate(replace(tight, arrivals_s=[0.0] * COUNT))
+    assert {record.outcome for record in at_once} == {Outcome.COMPLETED}
 
 
 def test_a_request_larger_than_the_kv_cache_is_refused(vllm: VllmSimulator) -> None:
