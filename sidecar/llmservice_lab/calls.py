@@ -15,6 +15,8 @@ from llmservice_lab.load import Call, LoadClient
 
 CHAT_PATH: Final = "/v1/chat/completions"
 OUT_LEN: Final = "out_len"
+TENANT_HEADER: Final = "x-gateway-inference-fairness-id"  # the default of queue.fairness
+TIMEOUT_HEADER: Final = "x-request-timeout-ms"
 _PROBE_LENGTHS: Final = (3, 7)
 _PROBE_MAX_TOKENS: Final = 16
 _BUCKET: Final = 64
@@ -30,6 +32,10 @@ class Row(Protocol):
     def prompt_tokens(self) -> int: ...
     @property
     def output_tokens(self) -> int: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def deadline_s(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class Forcing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFactory:
-    """Makes streaming chat requests; only prompt and forced length differ between them."""
+    """Makes streaming chat requests: their prompt, forced length, tenant and deadline differ."""
 
     model: str
     max_tokens: int
@@ -65,7 +71,18 @@ class CallFactory:
             body=body,
             trace_id=f"{rng.getrandbits(128) | 1:032x}",  # all zeros is not a valid id
             span_id=f"{rng.getrandbits(64) | 1:016x}",
+            headers=_headers(row),
         )
+
+
+def _headers(row: Row) -> dict[str, str]:
+    """Who a row belongs to and how long it has; its priority has no name that a service knows."""
+    headers: dict[str, str] = {}
+    if row.tenant is not None:
+        headers[TENANT_HEADER] = row.tenant
+    if row.deadline_s is not None:
+        headers[TIMEOUT_HEADER] = str(max(1, round(row.deadline_s * 1000)))
+    return headers
 
 
 def prompt_text(row: Row) -> str:

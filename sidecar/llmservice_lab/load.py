@@ -27,12 +27,13 @@ QUEUE_HEADER: Final = "x-llmservice-queue-ms"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to send: its body, and the trace it belongs to."""
+    """One request to send: its body, the trace it belongs to, and headers of its own."""
 
     path: str
     body: Mapping[str, object]
     trace_id: str  # 32 hex digits
     span_id: str  # 16 hex digits
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,7 @@ class LoadClient:
                 headers={
                     "Content-Type": "application/json",
                     "traceparent": f"00-{call.trace_id}-{call.span_id}-01",
+                    **call.headers,
                 },
             ) as response:
                 status = response.status

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -93,6 +94,7 @@ async def test_a_streamed_answer_is_counted_by_its_usage() -> None:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         seen.append(request.headers["traceparent"])
+        seen.append(request.headers["x-team"])
         response = web.StreamResponse(headers={"x-llmservice-queue-ms": "250"})
         await response.prepare(request)
         for event in EVENTS:
@@ -101,13 +103,13 @@ async def test_a_streamed_answer_is_counted_by_its_usage() -> None:
         return response
 
     async with answering(handler) as client:
-        reply = await client.send(CALL, due_s=0.0)
+        reply = await client.send(replace(CALL, headers={"x-team": "search"}), due_s=0.0)
     assert reply.completed
     assert (reply.output_tokens, reply.prompt_tokens) == (7, 5)
     assert reply.queue_wait_s == pytest.approx(0.25)
     assert reply.first_s is not None
     assert reply.sent_s <= reply.first_s <= reply.done_s
-    assert seen == [f"00-{'a' * 32}-{'b' * 16}-01"]
+    assert seen == [f"00-{'a' * 32}-{'b' * 16}-01", "search"]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,17 @@ def test_requests_differ_in_nothing_but_prompt_and_forced_length() -> None:
     assert [body.pop("vllm_xargs") for body in bodies] == [{"out_len": 3}, {"out_len": 50}]
     assert bodies[0] == bodies[1]
     assert bodies[0]["max_tokens"] == 64
+
+
+def test_a_request_says_whose_it_is_and_how_long_it_has() -> None:
+    factory = CallFactory(model="m", max_tokens=64, force_lengths=True)
+    rng = random.Random(1)
+    mine = replace(row(), tenant="search", deadline_s=1.5, priority=3)
+    assert factory.call(row(), rng=rng).headers == {}
+    assert factory.call(mine, rng=rng).headers == {
+        "x-gateway-inference-fairness-id": "search",
+        "x-request-timeout-ms": "1500",
+    }
 
 
 def test_without_the_processor_no_length_is_sent() -> None:
