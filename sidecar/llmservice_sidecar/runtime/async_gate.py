@@ -98,7 +98,7 @@ class AsyncGate:
         try:
             if isinstance(decision, Queued):
                 if decision.displaced is not None:
-                    self._displace(decision.displaced)
+                    _end(self._turns[decision.displaced], Reason.QUEUE_SHARE)
                 ticket.queued = self._gate.standing(request.id)
                 await self._turn(ticket, ticket.queued, patience, on_queued)
             else:
@@ -170,7 +170,7 @@ class AsyncGate:
         place = self._place(request.id, standing, wanted=ticket.foresee or on_queued is not None)
         self._foresee(ticket, place)
         self._turns[request.id] = turn
-        timer = loop.call_later(max(patience.wait_s, 0.0), _evict, turn, patience.reason)
+        timer = loop.call_later(max(patience.wait_s, 0.0), _end, turn, patience.reason)
         try:
             if on_queued is not None:
                 await on_queued(place)
@@ -192,11 +192,6 @@ class AsyncGate:
                 # Asked now: a moment later others have moved and the standing would be another.
                 turn.set_result(self._gate.standing(request_id))
 
-    def _displace(self, request_id: RequestId) -> None:
-        turn = self._turns.get(request_id)
-        if turn is not None:  # else its owner is just leaving
-            _evict(turn, Reason.QUEUE_SHARE)
-
     def _place(self, request_id: RequestId, standing: Standing, *, wanted: bool) -> Place:
         if not wanted or standing.position >= FORESEEN_PLACES:
             return Place(standing, None)
@@ -217,6 +212,6 @@ class AsyncGate:
         return RequestRejected(reason, text, retry_after_s=retry_after_s)
 
 
-def _evict(turn: asyncio.Future[Standing | Reason], reason: Reason) -> None:
+def _end(turn: asyncio.Future[Standing | Reason], reason: Reason) -> None:
     if not turn.done():  # else its turn came in the same tick
         turn.set_result(reason)
