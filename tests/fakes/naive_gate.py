@@ -9,47 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fakes.naive_rates import PREFILL_WEIGHT, NaiveRates
+from fakes.naive_entry import SLACK, Entry, NaiveShares
+from fakes.naive_rates import NaiveRates
 from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
-
-SLACK = 8192.0
-CREDIT = 2 * SLACK
-
-
-@dataclass(slots=True)
-class Entry:
-    """A request here, queued or running; `number` counts arrivals."""
-
-    number: int
-    request: Request
-    first_token_at: float | None = None
-    admitted_at: float = 0.0
-    generated: int = 0
-    promoted: bool = False
-    charged: tuple[int, float] | None = None  # contest and tokens
-    overtook: int = 0
-    overtakers: list[Entry] = field(default_factory=list["Entry"])
-
-    @property
-    def tenant(self) -> str:
-        return self.request.tenant or ""
-
-    @property
-    def prompt_charge(self) -> float:
-        return PREFILL_WEIGHT * self.request.prefill_tokens
-
-    def decode_s(self, costs: ServiceCosts) -> float:
-        return costs.s_per_token * self.request.predicted_tokens
-
-    def cost_s(self, costs: ServiceCosts) -> float:
-        return self.decode_s(costs) + costs.s_per_prefill_token * self.request.prefill_tokens
-
-    def left_s(self, costs: ServiceCosts, now: float) -> float:
-        """Slot-seconds still to come; time counts from the first token on."""
-        if self.first_token_at is None:
-            return self.cost_s(costs)
-        return max(0.0, self.decode_s(costs) - (now - self.first_token_at) * self.request.slots)
 
 
 @dataclass(slots=True)
@@ -71,9 +34,7 @@ class NaiveGate:
     seen: list[float] = field(default_factory=list[float])
     excess: float = 0.0
     gamma: float = 1.0
-    accounts: dict[str, float] = field(default_factory=dict[str, float])
-    floor: float = 0.0
-    contest: int = 0
+    shares: NaiveShares = field(default_factory=NaiveShares)
     numbers: int = 0
     closed: bool = False
     estimate: float = 0.0  # of the last that was refused for its deadline
@@ -90,8 +51,12 @@ class NaiveGate:
         total += sum(entry.left_s(self.costs, now) for entry in self.running.values())
         return total / max(self.limit, 1)
 
+    def wide(self, entry: Entry) -> bool:
+        """It stands behind all others: it cannot run."""
+        return entry.request.slots > min(self.limit, self.caps.get(entry.request.priority, 99))
+
     def key(self, entry: Entry) -> tuple[bool, float, int]:
-        wide = entry.request.slots > self.limit
+        wide = self.wide(entry)
         arrival = entry.request.arrived_at
         if not self.boosted:
             return (wide, arrival, entry.number)
@@ -122,13 +87,14 @@ class NaiveGate:
         """Who runs next, and whether for having waited too long."""
         if self.in_flight >= self.limit:
             return None
-        oldest = self.queued[0] if self.queued else None
-        if oldest is not None and now - oldest.request.arrived_at >= self.promote_after:
+        late = [e for e in self.queued if now - e.request.arrived_at >= self.promote_after]
+        free = [e for e in late if not self.wide(e) and self.level_has_room(e)]
+        if free:
             promoted = sum(e.request.slots for e in self.running.values() if e.promoted)
             share = max(1, self.limit // 4)
-            within = promoted == 0 or promoted + oldest.request.slots <= share
-            if within and self.level_has_room(oldest) and self.fits(oldest):
-                return oldest, True
+            within = promoted == 0 or promoted + free[0].request.slots <= share
+            if within and self.fits(free[0]):
+                return free[0], True
         for level in sorted({entry.request.priority for entry in self.queued}, reverse=True):
             head = self.head(level)
             if self.level_has_room(head):
@@ -137,9 +103,10 @@ class NaiveGate:
 
     def head(self, level: int) -> Entry:
         here = [entry for entry in self.queued if entry.request.priority == level]
-        least = min(self.accounts[entry.tenant] for entry in here)
+        accounts = self.shares.accounts
+        least = min(accounts[entry.tenant] for entry in here)
         alone = len({entry.tenant for entry in here}) == 1
-        near = [e for e in here if alone or self.accounts[e.tenant] <= least + SLACK]
+        near = [e for e in here if alone or accounts[e.tenant] <= least + SLACK]
         return min(near, key=self.key)
 
     def level_has_room(self, entry: Entry) -> bool:
@@ -195,7 +162,7 @@ class NaiveGate:
         self.displaced = None
         if self.closed:
             return "draining"
-        if request.slots > max(self.limit, 1):
+        if request.slots > max(1, min(self.limit, self.caps.get(request.priority, 99))):
             return "too_large"
         waits = self.queued and self.in_flight < self.limit
         work = self.backlog(now) if waits else self.remake_keys_if_moved(now)
@@ -272,28 +239,20 @@ class NaiveGate:
         return longest[-1]
 
     def enqueue(self, entry: Entry) -> None:
-        """Who comes back is at most the credit behind the highest least account there was."""
-        waiting = {other.tenant for other in self.queued}
         level = entry.request.priority
         same = [e for e in self.queued if e.tenant == entry.tenant and e.request.priority == level]
-        if waiting and not same:
-            self.floor = max(self.floor, min(self.accounts[tenant] for tenant in waiting))
-        account = self.accounts.get(entry.tenant, 0.0)
-        self.accounts[entry.tenant] = account if same else max(account, self.floor - CREDIT)
+        if not same:
+            self.shares.join(entry.tenant, {other.tenant for other in self.queued})
         self.queued.append(entry)
 
     def unqueue(self, entry: Entry) -> None:
         self.queued.remove(entry)
         if not self.queued:
-            self.accounts.clear()
-            self.floor = 0.0
-            self.contest += 1
+            self.shares.close()
 
     def admit(self, entry: Entry, now: float) -> None:
         entry.admitted_at = now
-        if entry.tenant in self.accounts:
-            entry.charged = (self.contest, entry.request.predicted_tokens + entry.prompt_charge)
-            self.accounts[entry.tenant] += entry.charged[1]
+        self.shares.charge(entry)
         self.running[entry.request.id] = entry
         for other in self.queued:
             if other.number < entry.number:
@@ -321,7 +280,7 @@ class NaiveGate:
         """`output`: tokens of a complete answer."""
         entry = self.running.pop(request_id, None)
         if entry is not None:
-            self.settle(entry, entry.generated if output is None else output)
+            self.shares.settle(entry, entry.generated if output is None else output)
             if output is not None:
                 start = entry.admitted_at if entry.first_token_at is None else entry.first_token_at
                 service_s = (now - start) * entry.request.slots
@@ -331,10 +290,6 @@ class NaiveGate:
         if self.queued:
             self.remake_keys_if_moved(now)
         return self.fill(now)
-
-    def settle(self, entry: Entry, output: int) -> None:
-        if entry.charged is not None and entry.charged[0] == self.contest:
-            self.accounts[entry.tenant] += output + entry.prompt_charge - entry.charged[1]
 
     def predict(self, request_id: RequestId, prediction: Prediction) -> None:
         for entry in [*self.queued, *self.running.values()]:

@@ -243,6 +243,7 @@ class GateMachine(RuleBasedStateMachine):
         admitted = self.gate.set_classes(caps=caps, promote_after_s=promote_after_s, now=self.now)
         self.twin.caps = caps
         self.twin.promote_after = math.inf if promote_after_s is None else promote_after_s
+        self.twin.remake_keys(self.now)
         self.check(admitted, self.twin.fill(self.now))
 
     @rule(closed=st.sampled_from((True, False, False)))

@@ -33,8 +33,8 @@ class Gate:
 
     Higher priorities come first, each within its own cap; between tenants of one priority shares
     are fair (`core.lanes`). Nothing overtakes the head of a priority: when it wants more slots than
-    are free, all wait for it. A request wider than the whole limit (after a shrink) stands behind
-    all others until the limit grows.
+    are free, all wait for it. A request wider than the whole limit or its cap (after a shrink)
+    stands behind all others until that grows.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Gate:
             order=self._order, room=self._room, lanes=self._lanes, overtaking=self._overtaking
         )
         self._closed = False
-        self._key = self._order.keys(limit_slots=limit_slots)
+        self._key = self._order.keys(is_wide=self._room.is_wide)
         self._rebuild(0.0)
 
     @property
@@ -93,7 +93,7 @@ class Gate:
             raise ValueError(f"request id {request.id!r} is already at the gate")
         if self._closed:
             return Rejected(Reason.DRAINING)
-        if request.slots > max(self._room.limit_slots, 1):
+        if request.slots > 1 and self._room.is_wide(request):
             return Rejected(Reason.TOO_LARGE)
         self._order.offered(request)
         # With a free slot and a head that does not fit, new keys could admit somebody else, whom
@@ -180,7 +180,7 @@ class Gate:
         """
         self._room.caps = dict(caps)
         self._room.promote_after_s = promote_after_s
-        return self._fill(now)
+        return self.rekey(now=now)
 
     def close(self) -> None:
         """Refuse what comes from now on; what waits and runs goes on."""
@@ -270,7 +270,7 @@ class Gate:
             costs=costs,
         )
         self._order.look(view)
-        self._key = self._order.keys(limit_slots=self._room.limit_slots)
+        self._key = self._order.keys(is_wide=self._room.is_wide)
         self._lanes.rekey(self._key)
 
     def _fill(self, now: float) -> Sequence[RequestId]:

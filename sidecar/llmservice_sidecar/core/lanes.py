@@ -7,7 +7,7 @@ slack of `FairShare`; among those within it the smallest key decides, as if ther
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import chain, takewhile
 
@@ -57,9 +57,9 @@ class Lanes:
         )
 
     @property
-    def oldest(self) -> Waiting | None:
-        """The earliest arrival that waits."""
-        return next(iter(self._by_id.values())) if self._by_id else None
+    def by_arrival(self) -> Iterable[Waiting]:
+        """All that wait, the earliest first."""
+        return self._by_id.values()
 
     def get(self, request_id: RequestId) -> Waiting | None:
         return self._by_id.get(request_id)

@@ -86,12 +86,12 @@ class Order:
         """Make keys under this view from now on."""
         self._view = view
 
-    def keys(self, *, limit_slots: int) -> Callable[[Request], Key]:
-        """Makes keys. What is wider than the limit cannot run: it stands behind all."""
+    def keys(self, *, is_wide: Callable[[Request], bool]) -> Callable[[Request], Key]:
+        """Makes keys. What is too wide to run stands behind all others."""
         policy_key, view = self._policy.key, self._view
 
         def key(request: Request) -> Key:
-            return (request.slots > limit_slots, *policy_key(request, view))
+            return (is_wide(request), *policy_key(request, view))
 
         return key
 

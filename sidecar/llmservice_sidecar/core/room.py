@@ -41,6 +41,11 @@ class Room:
         """No slot is free."""
         return self.in_flight.slots >= self.limit_slots
 
+    def is_wide(self, request: Request) -> bool:
+        """It wants more slots than it can ever have: than the limit, or its priority's cap."""
+        slots = request.slots
+        return slots > self.limit_slots or slots > self.caps.get(request.priority, slots)
+
     def enter(self, flight: Flight) -> None:
         """A request begins to run."""
         request = flight.running.request
@@ -78,18 +83,24 @@ class Room:
         return None
 
     def _promoted(self, lanes: Lanes, now: float) -> Waiting | None:
-        """The earliest arrival, if it has waited too long and the share for such is not used up."""
-        oldest = lanes.oldest
-        if self.promote_after_s is None or oldest is None:
+        """The earliest arrival that its cap does not hold, if it has waited too long.
+
+        None while the share of such requests is used up. O(1) but for those held by their caps.
+        """
+        if self.promote_after_s is None:
             return None
-        request = oldest.request
-        if now - request.arrived_at < self.promote_after_s:
-            return None
+        for item in lanes.by_arrival:
+            request = item.request
+            if now - request.arrived_at < self.promote_after_s:
+                return None
+            if not self.is_wide(request) and self._level_has_room(request):
+                return item if self._share_has_room(request) and self._fits(request) else None
+        return None
+
+    def _share_has_room(self, request: Request) -> bool:
         # The first may be wider than the share, or it would never be promoted.
         share = max(1, int(self.limit_slots * PROMOTED_SHARE))
-        if self._promoted_slots and self._promoted_slots + request.slots > share:
-            return None
-        return oldest if self.admits(request) else None
+        return not self._promoted_slots or self._promoted_slots + request.slots <= share
 
     def _level_has_room(self, request: Request) -> bool:
         cap = self.caps.get(request.priority)
