@@ -253,7 +253,7 @@ def encode_spec(spec: Spec) -> JsonObject:
 
 def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
     """JSON paths of fields that are set but not acted on yet, sorted."""
-    model, queue = spec.model, spec.queue
+    model = spec.model
     given = {
         "spec.model.revision": model.revision is not None,
         "spec.model.tokenSecretRef": model.token_secret_ref is not None,

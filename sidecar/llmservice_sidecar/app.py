@@ -39,7 +39,7 @@ from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.guard import Guard
-from llmservice_sidecar.core.policies import make_policy
+from llmservice_sidecar.core.policies import make_deployed_policy, make_policy
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S
@@ -233,7 +233,7 @@ class App:
 
     def _apply(self, live: LiveConfig) -> None:
         # All that can be refused is checked first: a bad file must not be half in use.
-        make_policy(
+        make_deployed_policy(
             live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
         )
         self._tracing.sampler.set_arg(live.sampler_arg)

@@ -14,7 +14,7 @@ from llmservice_api.sidecar_config import LiveConfig, StaticConfig, load_config
 from llmservice_operator.desired import desired
 from llmservice_operator.service import parse_service
 from llmservice_operator.settings import OperatorSettings
-from llmservice_sidecar.core.policies import make_policy
+from llmservice_sidecar.core.policies import make_deployed_policy
 
 ROOT: Final = Path(__file__).parents[2]
 MANIFESTS: Final = sorted((ROOT / "examples").glob("*.yaml"))
@@ -60,7 +60,7 @@ def test_sidecar_reads_the_configuration_that_the_operator_writes(
         static = load_config(tmp_path / names.STATIC_CONFIG_FILE, StaticConfig)
         live = load_config(tmp_path / names.LIVE_CONFIG_FILE, LiveConfig)
         assert static.engine.slots >= (live.max_concurrency or 1)
-        policy = make_policy(
+        policy = make_deployed_policy(
             live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
         )
         assert policy.name == live.policy

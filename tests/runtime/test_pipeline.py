@@ -16,6 +16,7 @@ from llmservice_sidecar.core.errors import (
     RequestEvicted,
     RequestRejected,
 )
+from llmservice_sidecar.core.policies import DEPLOYABLE
 from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.answering import priority
 from runtime.conftest import DOOR, Bench, MakeBench, call
@@ -56,6 +57,25 @@ async def test_arrival_order_is_served_with(
     assert bench.order == ["first", "long", "short"]
     assert bench.pipeline.snapshot().order == "FCFS"
     assert bool(bench.metrics.sources) is (live.predictor_mode is not PredictorMode.DISABLED)
+
+
+@pytest.mark.parametrize("name", sorted(DEPLOYABLE))
+async def test_every_deployable_policy_serves_all(make_bench: MakeBench, name: str) -> None:
+    bench = make_bench(live=LiveConfig(policy=name))
+    bench.predictor.tokens = {"long": 900.0, "short": 5.0}
+    await in_turn(bench, "first", "long", "short", "last")
+    assert sorted(bench.order) == ["first", "last", "long", "short"]
+    assert bench.pipeline.snapshot().order == name
+    bench.assert_idle()
+
+
+async def test_policy_parameters_take_effect(make_bench: MakeBench) -> None:
+    orders: set[tuple[str, ...]] = set()
+    for seed in "12345":
+        bench = make_bench(live=LiveConfig(policy="Random", policy_parameters={"seed": seed}))
+        await in_turn(bench, *"abcdefgh")
+        orders.add(tuple(bench.order))
+    assert len(orders) == 5
 
 
 async def test_a_free_slot_never_waits_for_the_predictor(
@@ -267,6 +287,6 @@ async def test_live_settings_take_effect_at_once(make_bench: MakeBench) -> None:
     await in_turn(bench, "a", "b", "c")
     assert bench.engine.peak == 1
     assert bench.pipeline.snapshot().limit_reason == "max_concurrency"
-    with pytest.raises(ValueError, match="policy 'Nope'"):
+    with pytest.raises(ValueError, match="policy 'Nope' cannot be deployed; allowed: FCFS, SSJF"):
         bench.pipeline.apply_live(LiveConfig(policy="Nope", max_concurrency=3))
     assert bench.pipeline.snapshot().limit_slots == 1

@@ -8,7 +8,7 @@ from llmservice_api.sidecar_config import LiveConfig, PredictorMode
 
 from llmservice_sidecar.core.errors import InvalidRequest, Reason, RequestRejected
 from llmservice_sidecar.core.guard import ArrivalOrder, Guard
-from llmservice_sidecar.core.policies import make_policy
+from llmservice_sidecar.core.policies import make_deployed_policy, make_policy
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, RequestId
 from llmservice_sidecar.runtime.async_gate import AsyncGate
@@ -147,7 +147,7 @@ class Ordering:
             self._gate.set_policy(policy)
 
     def _policy(self, live: LiveConfig) -> OrderingPolicy:
-        configured = make_policy(
+        configured = make_deployed_policy(
             live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
         )
         trusted = live.predictor_mode is PredictorMode.ENFORCE and self._guard.closed

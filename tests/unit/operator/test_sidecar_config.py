@@ -44,6 +44,14 @@ def test_levels_are_live_and_restart_nothing() -> None:
     assert static_hash(service()) == static_hash(service(queue={"priorityLevels": LEVELS}))
 
 
+def test_policy_parameters_are_live_and_in_a_fixed_order() -> None:
+    parameters = {"urgencyWeight": "2", "baseWeight": "0.5"}
+    queue = {"policy": "EWSJF", "policyParameters": parameters}
+    live = live_config(service(queue=queue))
+    assert list(live.policy_parameters.items()) == [("baseWeight", "0.5"), ("urgencyWeight", "2")]
+    assert static_hash(service()) == static_hash(service(queue=queue))
+
+
 def test_without_levels_there_is_one_class() -> None:
     live = live_config(service())
     assert (live.priority_levels, live.promote_after_s) == ((), None)

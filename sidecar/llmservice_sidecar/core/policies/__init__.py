@@ -94,6 +94,16 @@ def make_policy(
     return policy(tail_weight=tail_weight, **arguments)
 
 
+def make_deployed_policy(
+    name: str, *, tail_weight: float, parameters: Mapping[str, str]
+) -> OrderingPolicy:
+    """The same for a sidecar. Raises ValueError for policies that act in the lab only, too."""
+    if name not in DEPLOYABLE:
+        allowed = ", ".join(_DEPLOYABLE)
+        raise ValueError(f"policy {name!r} cannot be deployed; allowed: {allowed}")
+    return make_policy(name, tail_weight=tail_weight, parameters=parameters)
+
+
 def policy_parameters(name: str) -> Mapping[str, Bounds]:
     """What `policyParameters` may hold for this policy. Raises KeyError for an unknown one."""
     return known_parameters(_class_of(name))
