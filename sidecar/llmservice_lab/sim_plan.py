@@ -16,6 +16,7 @@ from typing import Final, TypedDict
 
 from llmservice_lab.arrivals import Arrivals, arrival_times, repeat
 from llmservice_lab.cost_model import CostModel
+from llmservice_lab.heads import Around, five_classes
 from llmservice_lab.provenance import commit, hardware
 from llmservice_lab.results import RunLabels, RunSummary, summarise
 from llmservice_lab.sim_engine import EngineOptions
@@ -181,11 +182,13 @@ def make_sim_predictor(name: str, rows: Sequence[WorkloadRequest], *, seed: int)
     kind, _, rest = name.partition(":")
     if kind == "noisy" and rest.startswith("tau="):
         return noisy(rows, tau=_tau(rest), rng=_rng(seed, "noise"))
+    if kind == "classes" and rest:
+        return Around(make_sim_predictor(rest, rows, seed=seed), five_classes)
     if name in _PREDICTORS:
         return _PREDICTORS[name](rows, seed)
     if Path(name).is_file():
         return _online(Path(name))
-    known = ", ".join((*_PREDICTORS, "noisy:tau=T"))
+    known = ", ".join((*_PREDICTORS, "noisy:tau=T", "classes:PREDICTOR"))
     raise ValueError(f"predictor {name!r} is not known; known: {known}, the file of a trained one")
 
 

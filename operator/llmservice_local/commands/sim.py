@@ -53,7 +53,8 @@ def sim(  # noqa: PLR0913 - one parameter an option
         list[str] | None,
         typer.Option(
             help="default (learns during the run), oracle, none, noisy:tau=T, random, inverted, "
-            "constant or a trained file; several times: one run each.  [default: default]"
+            "constant, a trained file, or classes:PREDICTOR (of any of these only SSJF's five "
+            "classes of length); several times: one run each.  [default: default]"
         ),
     ] = None,
     slots: Annotated[int, typer.Option(min=1, help="Requests the engine runs at once.")] = 8,

@@ -135,6 +135,15 @@ def test_made_up_predictions_are_not_replaced_by_retrieval() -> None:
     assert assemble("ALISE", inner, options=OPTIONS).predictor is inner
 
 
+def test_predictor_can_be_cut_to_classes() -> None:
+    rows = workload()
+    predicted = make_sim_predictor("classes:oracle", rows, seed=1)
+    said = {predicted.predict(index, row).output_tokens for index, row in enumerate(rows)}
+    assert said <= {21.0, 91.5, 217.5, 398.5, 754.5}
+    with pytest.raises(ValueError, match="'psychic' is not known"):
+        make_sim_predictor("classes:psychic", rows, seed=1)
+
+
 def test_parameters_reach_the_policy() -> None:
     options = SystemOptions(tail_weight=2.0, parameters={"sliceSizeTokens": "20"})
     policy = assemble("ELIS", oracle(workload()), options=options).policy
