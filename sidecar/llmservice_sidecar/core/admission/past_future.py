@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from llmservice_sidecar.core.admission.budget import fits
+from llmservice_sidecar.core.draw import uniform
 from llmservice_sidecar.core.request import Request
 from llmservice_sidecar.core.rules import Running
 
 WINDOW_ANSWERS: Final = 1000
-QUANTILE: Final = 0.9
 
 
 class LengthHistory:
@@ -31,19 +31,19 @@ class LengthHistory:
             self._sorted.remove(self._recent.popleft())
 
     def quantile(self, share: float, *, above: float = 0.0) -> float | None:
-        """The `share` quantile of the lengths beyond `above`; None if there was no such answer."""
+        """The `share` quantile (below 1) of the lengths beyond `above`; None if there is none."""
         first = bisect_right(self._sorted, above)
         if first == len(self._sorted):
             return None
-        return float(self._sorted[first + int(share * (len(self._sorted) - first - 1))])
+        return float(self._sorted[first + int(share * (len(self._sorted) - first))])
 
 
 class PastFutureRule:
     """Admits while max_i(left_i x i + sum_{j<=i} used_j) <= capacity (arXiv 2507.10150).
 
-    The length of an answer that has g tokens is the 90 % quantile of the past lengths above g, so
-    the forecast is corrected with every token. They sample from that histogram and repeat; a
-    quantile says the same without a generator. Before the past says anything, the prediction does.
+    The length of an answer that has g tokens is drawn from the past lengths above g, so the
+    forecast is corrected with every token. What is drawn for a request is its quantile, once and
+    for all, where they draw anew at each step. Before the past says anything, the prediction does.
     """
 
     def __init__(self, *, capacity_tokens: float = math.inf, history: LengthHistory) -> None:
@@ -55,7 +55,7 @@ class PastFutureRule:
 
     def _left(self, request: Request, generated: float) -> float:
         done = request.generated_tokens + generated
-        length = self._history.quantile(QUANTILE, above=done)
+        length = self._history.quantile(uniform(request.id), above=done)
         if length is None:
             return request.predicted_tokens / request.slots - generated
         bound = math.inf if request.max_tokens is None else float(request.max_tokens)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
+from llmservice_sidecar.core.draw import uniform
 from llmservice_sidecar.core.policies.parameters import whole
 from llmservice_sidecar.core.policies.published import Published
 from llmservice_sidecar.core.policy import QueueView
@@ -19,5 +19,4 @@ class RandomOrder(Published):
     seed: int = whole(1, at_least=1)
 
     def key(self, request: Request, view: QueueView) -> tuple[float, ...]:  # noqa: ARG002 - protocol
-        drawn = hashlib.blake2b(f"{self.seed}/{request.id}".encode(), digest_size=6).digest()
-        return (int.from_bytes(drawn) / 2**48,)
+        return (uniform(f"{self.seed}/{request.id}"),)

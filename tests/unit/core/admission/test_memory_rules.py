@@ -94,13 +94,23 @@ def test_interval_is_symmetric_in_ratios(p90: float, lower: float, upper: float)
 
 def test_past_future_draws_what_is_left_from_longer_answers_of_the_past() -> None:
     history = LengthHistory()
-    for length in (10, 20, 30, 200):
+    for length in (30, 30, 30):
         history.observe(length)
-    # At 25 tokens only 30 and 200 are left of the past: its 90 % quantile is 30, so 5 to go. A new
-    # one: 30 of all four. 40 + 25 and 5 to go, 40 and 30 to go: 2 x 5 + 105, or 30 + 40.
+    # 40 + 25 and 5 to go, 40 and 30 to go: 2 x 5 + 105, or 30 + 40.
     here = [running(ALIKE, generated=25)]
     assert PastFutureRule(capacity_tokens=115, history=history).admits(ALIKE, here)
     assert not PastFutureRule(capacity_tokens=114, history=history).admits(ALIKE, here)
+
+
+def test_past_future_draws_as_the_past_was() -> None:
+    history = LengthHistory()
+    for length in range(1, 1001):
+        history.observe(length)
+    # Alone beside one of no size a request needs what was drawn for it.
+    here = [running(request(tokens=1.0, max_tokens=1))]
+    rule = PastFutureRule(capacity_tokens=500, history=history)
+    admitted = sum(rule.admits(request(str(number)), here) for number in range(1000))
+    assert 450 < admitted < 550
 
 
 def test_past_future_goes_by_the_prediction_while_there_is_no_past() -> None:
