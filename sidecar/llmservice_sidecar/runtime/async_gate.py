@@ -25,7 +25,9 @@ _REJECTED = {
         "{left_s:.1f} s"
     ),
     Reason.DRAINING: "this replica is draining",
-    Reason.TOO_LARGE: "the request wants more slots (n x prompts) than this service runs at once",
+    Reason.TOO_LARGE: (
+        "the request wants more slots (n x prompts) than this service or its priority runs at once"
+    ),
 }
 _EVICTED = {
     Reason.DEADLINE: "the deadline passed while the request was queued",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llmservice_api.sidecar_config import LiveConfig, PredictorMode
 
-from llmservice_sidecar.core.errors import InvalidRequest, Reason, RequestRejected
+from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.guard import ArrivalOrder, Guard
 from llmservice_sidecar.core.policies import make_deployed_policy, make_policy
 from llmservice_sidecar.core.policy import OrderingPolicy
@@ -78,31 +78,20 @@ class Ordering:
         """Predictions are made: in Shadow and in Enforce."""
         return self._live.predictor_mode is not PredictorMode.DISABLED
 
-    def priority_of(self, name: str | None, *, slots: int) -> int:
+    def priority_of(self, name: str | None) -> int:
         """The priority that a client gets: the highest there is, or the lower one it names.
 
-        Raises InvalidRequest for a name that is no level, RequestRejected for more slots than the
-        level may ever hold: its whole level would wait for it.
+        Raises InvalidRequest for a name that is no level.
         """
-        levels = {level.name: level for level in self._live.priority_levels}
-        if not levels and name is None:
-            return 0
+        levels = {level.name: level.value for level in self._live.priority_levels}
         if name is None:
-            level = max(levels.values(), key=lambda level: level.value)
-        elif name in levels:
-            level = levels[name]
-        else:
+            return max(levels.values(), default=0)
+        if name not in levels:
             allowed = ", ".join(levels) or "none, this service has no priority levels"
             raise InvalidRequest(
                 f"{PRIORITY_HINT} is {name[:64]!r}; allowed: {allowed}", param=PRIORITY_HINT
             )
-        if level.max_concurrency is not None and slots > level.max_concurrency:
-            raise RequestRejected(
-                Reason.TOO_LARGE,
-                f"the request wants {slots} slots (n x prompts); priority level {level.name} may "
-                f"hold {level.max_concurrency} at once",
-            )
-        return level.value
+        return levels[name]
 
     def apply(self, live: LiveConfig) -> None:
         """Take over a new configuration. Raises ValueError naming a policy that is not known."""

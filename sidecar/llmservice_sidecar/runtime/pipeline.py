@@ -223,7 +223,7 @@ class Pipeline:
             max_tokens=call.query.max_tokens,
             slots=call.slots,
             tenant=call.tenant,
-            priority=self._ordering.priority_of(call.priority, slots=call.slots),
+            priority=self._ordering.priority_of(call.priority),
             deadline_at=None if call.timeout_s is None else account.started_at + call.timeout_s,
         )
 
