@@ -169,7 +169,7 @@ async def test_a_request_that_will_not_fit_the_cache_waits_beside_a_free_slot(
 ) -> None:
     bench = make_bench(slots=2)
     bench.predictor.tokens = {"a": 10.0, "b": 10.0}
-    bench.pipeline.limits.kv_capacity(20)
+    bench.pipeline.limits.kv_capacity(6)
     first = asyncio.create_task(bench.request("a", out_len=10))
     await until_settled()
     second = asyncio.create_task(bench.request("b", out_len=10))
@@ -184,7 +184,7 @@ async def test_a_request_that_will_not_fit_the_cache_waits_beside_a_free_slot(
 
 async def test_a_larger_cache_lets_the_blocked_go_at_once(make_bench: MakeBench) -> None:
     bench = make_bench(slots=2)
-    bench.pipeline.limits.kv_capacity(20)
+    bench.pipeline.limits.kv_capacity(6)
     first = asyncio.create_task(bench.request("a", out_len=10))
     await until_settled()
     second = asyncio.create_task(bench.request("b", out_len=10))

@@ -80,26 +80,45 @@ def test_the_margin_keeps_a_share_free() -> None:
     assert KvForecast(capacity_tokens=450, margin=0.1).admits(request(100), others)
 
 
-def test_spreads_of_independent_requests_add_in_squares() -> None:
-    def need(count: int) -> int:
-        others = [running(0, request(100, p90=200)) for _ in range(count - 1)]
-        return needs(request(100, p90=200), *others)
+def test_lengths_that_vary_do_not_all_grow_to_their_end_together() -> None:
+    sure = needs(request(100), *(running(0, request(100)) for _ in range(9)))
+    # p90 / mean = 2.3 is exponential: 10 (100 + t) e^(-t / 100) is largest at once.
+    vague = needs(request(100, p90=230), *(running(0, request(100, p90=230)) for _ in range(9)))
+    assert sure == 2000
+    assert vague == 1000
 
-    assert need(4) == 4 * 200 + 200
-    assert need(16) == 16 * 200 + 400
+
+def test_the_more_certain_a_length_the_closer_to_its_end_is_the_peak() -> None:
+    def need(p90: float) -> int:
+        others = [running(0, request(100, p90=p90, prompt=10)) for _ in range(9)]
+        return needs(request(100, p90=p90, prompt=10), *others)
+
+    assert [need(p90) for p90 in (230, 150, 120, 105, 100)] == sorted(
+        need(p90) for p90 in (230, 150, 120, 105, 100)
+    )
+    assert need(230) < 600
+    assert 900 < need(105) <= need(100) == 1100
+
+
+def test_deviations_keep_room_for_what_is_not_expected() -> None:
+    others = [running(0, request(100, p90=200)) for _ in range(9)]
+    bold = KvForecast(capacity_tokens=1200)
+    careful = KvForecast(capacity_tokens=1200, deviations=1.28)
+    assert bold.admits(request(100, p90=200), others)
+    assert not careful.admits(request(100, p90=200), others)
 
 
 def test_one_that_outlives_its_prediction_is_expected_to_go_on() -> None:
-    sure = request(100, p90=120)
-    on_time = needs(request(100), running(100, sure))
-    late = needs(request(100), running(400, sure))
-    assert late - on_time > 300  # what it holds, and a remainder that grew with its age
+    many = request(25, prompt=0, slots=50)  # 1250 tokens in 25 steps
+    late = running(101, request(100, prompt=100))
+    assert needs(many, running(99, request(100, prompt=100))) == 1250
+    assert needs(many, late) == 1250 + math.ceil((201 + 25) / math.e ** (25 / 25.25))
 
 
 def test_no_more_than_max_tokens_is_expected() -> None:
-    # One token is left to it: it goes before the other has grown.
-    late = running(399, request(100, max_tokens=400))
-    assert needs(request(100), late) == 100 + 1 + 499 + 1
+    many = request(25, prompt=0, slots=50)
+    assert needs(many, running(399, request(100, max_tokens=400))) == 1250  # it is gone by then
+    assert needs(many, running(399, request(100, max_tokens=4000))) > 1450
 
 
 def test_n_answers_share_one_prompt_and_grow_together() -> None:
@@ -113,7 +132,7 @@ def test_what_earlier_slices_made_is_held_again() -> None:
 @pytest.mark.parametrize("wild", [math.nan, math.inf, -math.inf, -5.0])
 def test_a_wild_prediction_is_bounded_by_max_tokens(wild: float) -> None:
     odd = request(wild, p90=wild, max_tokens=50)
-    assert 200 < needs(odd, running(0, request(50))) <= 300
+    assert 200 <= needs(odd, running(0, request(50))) <= 300
 
 
 def test_a_predictor_that_is_off_by_ten_is_scaled_by_what_came() -> None:
@@ -148,6 +167,12 @@ def test_a_margin_outside_its_range_is_refused(margin: float) -> None:
         KvForecast(margin=margin)
 
 
+@pytest.mark.parametrize("deviations", [-0.1, math.inf, math.nan])
+def test_deviations_outside_their_range_are_refused(deviations: float) -> None:
+    with pytest.raises(ValueError, match="deviations"):
+        KvForecast(deviations=deviations)
+
+
 @given(
     lengths=st.lists(
         st.tuples(st.integers(1, 500), st.integers(0, 600), st.integers(0, 500)), max_size=12
@@ -162,3 +187,23 @@ def test_more_memory_never_admits_less(
     small = KvForecast(capacity_tokens=capacity).admits(request(100, p90=250), others)
     large = KvForecast(capacity_tokens=capacity + more).admits(request(100, p90=250), others)
     assert large or not small
+
+
+@given(
+    lengths=st.lists(
+        st.tuples(st.integers(1, 500), st.floats(1, 4), st.integers(0, 1500)),
+        min_size=1,
+        max_size=12,
+    ),
+    capacity=st.integers(1, 20_000),
+)
+def test_the_short_way_to_a_yes_agrees_with_the_long_one(
+    lengths: list[tuple[int, float, int]], capacity: int
+) -> None:
+    others = [running(done, request(mean, p90=mean * ratio)) for mean, ratio, done in lengths]
+    short = KvForecast(capacity_tokens=capacity).admits(request(100, p90=250), others)
+    # With the smallest spread there is no short way.
+    long = KvForecast(capacity_tokens=capacity, deviations=1e-12).admits(
+        request(100, p90=250), others
+    )
+    assert short == long
