@@ -12,8 +12,7 @@ from fakes.naive_rates import PREFILL_WEIGHT
 from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.request import Request
 
-SLACK = 8192.0
-CREDIT = 2 * SLACK
+SLACK_PER_SLOT = 128
 
 
 @dataclass(slots=True)
@@ -59,10 +58,10 @@ class NaiveShares:
     floor: float = 0.0  # the highest that the least account of those who wait has been
     contest: int = 0
 
-    def join(self, tenant: str, waiting: Set[str]) -> None:
+    def join(self, tenant: str, waiting: Set[str], *, slack: float) -> None:
         if waiting:
             self.floor = max(self.floor, min(self.accounts[other] for other in waiting))
-        self.accounts[tenant] = max(self.accounts.get(tenant, 0.0), self.floor - CREDIT)
+        self.accounts[tenant] = max(self.accounts.get(tenant, 0.0), self.floor - 2 * slack)
 
     def close(self) -> None:
         self.accounts.clear()

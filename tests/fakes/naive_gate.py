@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fakes.naive_entry import SLACK, Entry, NaiveShares
+from fakes.naive_entry import SLACK_PER_SLOT, Entry, NaiveShares
 from fakes.naive_rates import NaiveRates
 from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
@@ -43,6 +43,10 @@ class NaiveGate:
     @property
     def in_flight(self) -> int:
         return sum(entry.request.slots for entry in self.running.values())
+
+    @property
+    def slack(self) -> float:
+        return SLACK_PER_SLOT * max(self.limit, 1)
 
     def backlog(self, now: float) -> float:
         if self.costs is None:
@@ -106,7 +110,7 @@ class NaiveGate:
         accounts = self.shares.accounts
         least = min(accounts[entry.tenant] for entry in here)
         alone = len({entry.tenant for entry in here}) == 1
-        near = [e for e in here if alone or accounts[e.tenant] <= least + SLACK]
+        near = [e for e in here if alone or accounts[e.tenant] <= least + self.slack]
         return min(near, key=self.key)
 
     def level_has_room(self, entry: Entry) -> bool:
@@ -242,7 +246,8 @@ class NaiveGate:
         level = entry.request.priority
         same = [e for e in self.queued if e.tenant == entry.tenant and e.request.priority == level]
         if not same:
-            self.shares.join(entry.tenant, {other.tenant for other in self.queued})
+            waiting = {other.tenant for other in self.queued}
+            self.shares.join(entry.tenant, waiting, slack=self.slack)
         self.queued.append(entry)
 
     def unqueue(self, entry: Entry) -> None:

@@ -30,6 +30,7 @@ def serve(
     service_s: Callable[[Request], float],
     *,
     on_event: Callable[[Event], None],
+    output_tokens: Callable[[Request], int] = lambda request: round(request.predicted_tokens),
 ) -> dict[RequestId, float]:
     """Offer everything in time, serve what is admitted; when each was admitted."""
     by_id = {request.id: request for request in requests}
@@ -47,8 +48,8 @@ def serve(
         elif kind == 1:
             admitted = list(gate.update(request_id, generated=1, now=now))
         else:
-            output_tokens = round(request.predicted_tokens)
-            admitted = list(gate.leave(request_id, now=now, output_tokens=output_tokens))
+            tokens = output_tokens(request)
+            admitted = list(gate.leave(request_id, now=now, output_tokens=tokens))
         on_event(
             Event(
                 now=now,

@@ -3,8 +3,8 @@
 Virtual token counters (Sheng et al., "Fairness in serving large language models", arXiv
 2401.00588): a tenant is charged what it is served, and one that comes back is lifted to the others,
 so that idle time is no credit. Ours differ in two ways: a tenant is held back only while it is more
-than `SLACK_TOKENS` ahead of the least served one that waits, so that size decides the order within
-the slack; and whoever comes back may be so much behind the others, so that it goes first.
+than the slack ahead of the least served one that waits, so that size decides the order within it;
+and whoever comes back may be twice as much behind the others, so that it goes first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Final
 from llmservice_sidecar.core.costs import PREFILL_WEIGHT
 from llmservice_sidecar.core.request import Request
 
-SLACK_TOKENS: Final = 8192.0
-RETURN_CREDIT_TOKENS: Final = 2 * SLACK_TOKENS
+# About half an answer for each slot: the slack is paid in waiting by whoever comes to a busy gate,
+# so it must be small against what all slots do in the time of an answer, on any engine.
+SLACK_TOKENS_PER_SLOT: Final = 128.0
+RETURN_CREDIT: Final = 2.0  # slacks
 MAX_REMEMBERED: Final = 4096  # tenants; beyond, who came back longest ago is forgotten
 NO_CONTEST: Final = -1
 
@@ -40,9 +42,15 @@ class FairShare:
     """
 
     def __init__(self) -> None:
+        self.slots = 1  # of the limit
         self._accounts: dict[str, float] = {}  # in order of last return
         self._floor = 0.0  # the highest that the least account of those who wait has been
         self._contest = 0
+
+    @property
+    def slack_tokens(self) -> float:
+        """So far may a tenant be ahead of the least served one that waits, and still go on."""
+        return SLACK_TOKENS_PER_SLOT * max(self.slots, 1)
 
     def account(self, tenant: str) -> float:
         """Tokens on the tenant's account."""
@@ -56,7 +64,8 @@ class FairShare:
         """
         if waiting:
             self._floor = max(self._floor, min(map(self.account, waiting)))
-        account = max(self._accounts.pop(tenant, 0.0), self._floor - RETURN_CREDIT_TOKENS)
+        owed = self._floor - RETURN_CREDIT * self.slack_tokens
+        account = max(self._accounts.pop(tenant, 0.0), owed)
         if len(self._accounts) >= MAX_REMEMBERED:
             self._forget(waiting)
         self._accounts[tenant] = account

@@ -52,6 +52,7 @@ class Gate:
         self._max_queued = max_queued
         self._max_queued_tokens = max_queued_tokens
         self._lanes = Lanes()
+        self._lanes.shares.slots = limit_slots
         self._numbers = itertools.count()
         self._overtaking = Overtaking()
         self._outlook = Outlook(
@@ -158,6 +159,7 @@ class Gate:
     def resize(self, limit_slots: int, *, now: float) -> Sequence[RequestId]:
         """A new limit. After a shrink nobody is admitted until enough have left."""
         self._room.limit_slots = limit_slots
+        self._lanes.shares.slots = limit_slots
         return self.rekey(now=now)
 
     def set_policy(self, policy: OrderingPolicy, *, now: float) -> Sequence[RequestId]:

@@ -12,7 +12,7 @@ from heapq import merge
 from itertools import chain, takewhile
 
 from llmservice_sidecar.core.costs import ServiceCosts
-from llmservice_sidecar.core.fair_share import SLACK_TOKENS, FairShare
+from llmservice_sidecar.core.fair_share import FairShare
 from llmservice_sidecar.core.queue import Key, RequestQueue, Waiting
 from llmservice_sidecar.core.request import Request, RequestId
 
@@ -107,7 +107,7 @@ class Lanes:
         lanes = self._levels[level]
         if len(lanes) == 1:
             return next(iter(lanes.values())).head
-        bound = min(map(self.shares.account, lanes)) + SLACK_TOKENS
+        bound = min(map(self.shares.account, lanes)) + self.shares.slack_tokens
         within = (lane for tenant, lane in lanes.items() if self.shares.account(tenant) <= bound)
         return min((lane.head for lane in within), key=_rank)
 
