@@ -118,8 +118,7 @@ def run_plan_with(
         costs=plan.costs,
         slots=plan.slots,
         options=plan.options,
-        # With memory for everything both engines take the same steps, and one is much faster.
-        run=simulate if plan.options.kv_tokens is None else run,
+        run=simulate,  # both engines take the same steps, and this one is much faster
     )
     arrivals_s = arrival_times(
         plan.arrivals,

@@ -27,6 +27,7 @@ from llmservice_lab.sim_engine import Engine, EngineOptions
 from llmservice_lab.sim_life import Life, index_of
 from llmservice_lab.sim_predictors import Constant, SimPredictor
 from llmservice_lab.virtual_engine import VirtualEngine
+from llmservice_lab.virtual_kv_engine import VirtualKvEngine
 from llmservice_lab.workload import WorkloadRequest
 
 # As deployed by default.
@@ -83,8 +84,9 @@ def simulate(setup: Setup) -> list[RequestRecord]:
 
     The same setup gives the same records. Raises ValueError for options of vLLM's engine alone.
     """
-    engine = VirtualEngine(setup.costs, slots=setup.slots, options=setup.options)
-    return drive(setup, engine)
+    # One class would do; without a bound the plain one is several times faster.
+    kind = VirtualEngine if setup.options.kv_tokens is None else VirtualKvEngine
+    return drive(setup, kind(setup.costs, slots=setup.slots, options=setup.options))
 
 
 def drive(setup: Setup, engine: Engine) -> list[RequestRecord]:

@@ -2,8 +2,8 @@
 
 Step for step what vLLM's scheduler does with slots, chunked prefill and a KV cache that never
 fills: a step gives each running request its next token, and what is left of the step's tokens to
-prompts, in order of arrival; a prompt's last chunk yields the first token. Steps without news are
-skipped in one go, so a run costs per request, not per token.
+prompts, in order of priority and arrival; a prompt's last chunk yields the first token. Steps
+without news are skipped in one go, so a run costs per request, not per token.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ class _Prefill:
 
 
 class VirtualEngine:
-    """Runs up to `slots` requests at once, the others in order of arrival.
+    """Runs up to `slots` requests at once; the others wait in order of priority and arrival.
 
-    Raises ValueError for options that only vLLM itself has.
+    `options.kv_tokens` is `VirtualKvEngine`'s business. Raises ValueError for a scheduler class,
+    which only vLLM itself has.
     """
 
     def __init__(self, costs: CostModel, *, slots: int, options: EngineOptions = _DEFAULTS) -> None:
-        if options.kv_tokens is not None or options.scheduler_class is not None:
+        if options.scheduler_class is not None:
             raise ValueError(
-                f"kv_tokens={options.kv_tokens}, scheduler_class={options.scheduler_class}: "
-                "the discrete-event engine has neither; use the vllm engine"
+                f"scheduler_class={options.scheduler_class}: the discrete-event engine has none; "
+                "use the vllm engine"
             )
         self._costs = costs
         self._slots = slots
         self._options = options
         self._decoding: list[_Answer] = []  # a heap: who finishes first
         self._prefilling: deque[_Prefill] = deque()  # in the step that runs now
-        self._waiting: deque[Starting] = deque()
+        self._waiting: list[tuple[int, int, Starting]] = []  # a heap
+        self._sent = 0
         self._scheduled: list[int] = []  # since the current stretch began
         self._start_s = 0.0  # when the stretch of equal steps began
         self._done_steps = 0  # steps done before it
@@ -70,7 +72,8 @@ class VirtualEngine:
             # The stretch ends early: at the end of the step that runs now.
             steps = max(1, math.ceil((now - self._start_s) / self._step_s))
             self._stretch_steps = min(self._stretch_steps, steps)
-        self._waiting.append(request)
+        self._sent += 1
+        heapq.heappush(self._waiting, (-request.priority, self._sent, request))
 
     def next_event_s(self) -> float | None:
         """When the next step with news ends; None when idle."""
@@ -122,7 +125,7 @@ class VirtualEngine:
         for prefill in self._prefilling:
             left -= _compute(prefill, left)
         while self._waiting and self._running() < self._slots and left > 0:
-            request = self._waiting.popleft()
+            request = heapq.heappop(self._waiting)[2]
             tokens = request.prefill_tokens(prefix_caching=self._options.prefix_caching)
             prefill = _Prefill(request, tokens)
             self._prefilling.append(prefill)

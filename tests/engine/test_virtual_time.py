@@ -65,6 +65,7 @@ def setup_of(rows: Sequence[WorkloadRequest], policy: OrderingPolicy, *, load: f
 def assert_same_course(first: Sequence[RequestRecord], second: Sequence[RequestRecord]) -> None:
     """Equal but for the last bits: one engine adds up steps, the other multiplies."""
     assert len(first) == len(second)
+    assert [one.preemptions for one in first] == [other.preemptions for other in second]
     for one, other in zip(first, second, strict=True):
         for moment in ("admitted_s", "first_token_s", "finished_s", "engine_queue_s"):
             assert getattr(one, moment) == pytest.approx(getattr(other, moment), abs=1e-9), moment
@@ -117,22 +118,51 @@ def test_a_cached_prefix_is_not_computed_again(vllm: VllmSimulator) -> None:
     assert min(warm) == pytest.approx(step_s + (1000 - 896) * setup.costs.per_prefill_token_s)
 
 
-def test_a_small_kv_cache_preempts_and_still_serves_everything(vllm: VllmSimulator) -> None:
-    ample = setup_of(rows_of(COUNT, seed=5), Fcfs(), load=0.95)
-    tight = replace(ample, options=EngineOptions(kv_tokens=2400))
-    records = vllm.simulate(tight)
-    assert sum(record.preemptions or 0 for record in records) > 0
-    assert sum(record.preemptions or 0 for record in vllm.simulate(ample)) == 0
+@pytest.mark.parametrize(
+    ("policy", "longest_prompt", "options"),
+    [
+        pytest.param(Fcfs(), 600, EngineOptions(kv_tokens=2400), id="found again in part"),
+        pytest.param(
+            Fcfs(), 600, EngineOptions(kv_tokens=2400, prefix_caching=False), id="computed again"
+        ),
+        pytest.param(Ssjf(tail_weight=0.0), 600, EngineOptions(kv_tokens=3000), id="out of order"),
+        pytest.param(Elis(), 600, EngineOptions(kv_tokens=3000), id="with slices"),
+        pytest.param(
+            Fcfs(), 3000, EngineOptions(kv_tokens=8000, max_batched_tokens=1024), id="in chunks"
+        ),
+    ],
+)
+def test_a_kv_cache_that_fills_preempts_the_same_requests(
+    vllm: VllmSimulator, policy: OrderingPolicy, longest_prompt: int, options: EngineOptions
+) -> None:
+    rows = rows_of(COUNT, seed=5, longest_prompt=longest_prompt)
+    setup = replace(setup_of(rows, policy, load=0.95), options=options)
+    records = vllm.simulate(setup)
     assert {record.outcome for record in records} == {Outcome.COMPLETED}
-    assert finished(records) > finished(vllm.simulate(ample))
-    at_once = vllm.simulate(replace(tight, arrivals_s=[0.0] * COUNT))
-    assert {record.outcome for record in at_once} == {Outcome.COMPLETED}
+    assert sum(record.preemptions or 0 for record in records) > 0
+    assert_same_course(records, simulate(setup))
+
+
+def test_a_kv_cache_that_fills_at_once_still_serves_everything(vllm: VllmSimulator) -> None:
+    setup = setup_of(rows_of(COUNT, seed=5), Fcfs(), load=0.95)
+    setup = replace(setup, arrivals_s=[0.0] * COUNT, options=EngineOptions(kv_tokens=2400))
+    assert_same_course(vllm.simulate(setup), simulate(setup))
 
 
 def test_a_request_larger_than_the_kv_cache_is_refused(vllm: VllmSimulator) -> None:
     setup = setup_of(rows_of(20, seed=6), Fcfs(), load=0.5)
     with pytest.raises(ValueError, match="kv_tokens is 64; allowed: at least"):
         vllm.simulate(replace(setup, options=EngineOptions(kv_tokens=64)))
+    with pytest.raises(ValueError, match="kv_tokens is 64; allowed: at least"):
+        simulate(replace(setup, options=EngineOptions(kv_tokens=64)))
+
+
+def test_priorities_order_who_waits_inside_the_engine(vllm: VllmSimulator) -> None:
+    rows = [replace(r, priority=at % 3) for at, r in enumerate(rows_of(COUNT, seed=8))]
+    setup = setup_of(rows, Fcfs(), load=1.1)
+    for options in (EngineOptions(), EngineOptions(kv_tokens=3000)):
+        wide = replace(setup, limit_slots=COUNT, options=options)
+        assert_same_course(vllm.simulate(wide), simulate(wide))
 
 
 def test_the_same_setup_gives_the_same_records(vllm: VllmSimulator) -> None:

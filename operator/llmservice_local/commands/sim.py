@@ -75,7 +75,8 @@ def sim(  # noqa: PLR0913 - one parameter an option
         int | None,
         typer.Option(
             min=1,
-            help="Tokens that vLLM's KV cache holds; with --engine vllm.  [default: everything]",
+            help="Tokens that the engine's KV cache holds; beyond them it preempts.  "
+            "[default: everything]",
         ),
     ] = None,
     prefix_caching: Annotated[
