@@ -81,7 +81,7 @@ def targets(grid: Grid, results: Results) -> Iterator[Target]:
     for predictor, least, average in (("oracle", 0.62, 0.75), (NOISY, 0.45, 0.57)):
         yield from _loaded(grid, results, grid.ssjf(predictor), least=least, average=average)
     for contender in _blind():
-        shares = [figures.share(results, case, contender).value for case in _steady(grid)]
+        shares = [share for _, share in figures.shares(results, _steady(grid), contender)]
         name = f"tail weight 0, {contender.predictor}: share, average"
         yield Target(name, _mean(shares), BLIND[contender.predictor], "at least")
     yield from _robust(grid, results)
@@ -132,7 +132,7 @@ def _loaded(
 ) -> Iterator[Target]:
     cases = list(grid.loaded())
     name = f"loaded, {ssjf.predictor}"
-    shares = [(case, figures.share(results, case, ssjf).value) for case in cases]
+    shares = figures.shares(results, cases, ssjf)
     where, lowest = min(shares, key=lambda seen: seen[1])
     yield Target(f"{name}: share, least", lowest, least, "at least", where_of(where))
     yield Target(f"{name}: share, average", _mean([s for _, s in shares]), average, "at least")
@@ -203,10 +203,10 @@ def setting_rows(grid: Grid, results: Results) -> Iterator[str]:
 
 
 def _weighted(grid: Grid, results: Results, ssjf: Contender) -> float:
-    cases = list(grid.loaded())
-    stakes = [figures.at_stake(results, case).value for case in cases]
-    shares = [figures.share(results, case, ssjf).value for case in cases]
-    return math.fsum(a * b for a, b in zip(stakes, shares, strict=True)) / math.fsum(stakes)
+    kept = figures.shares(results, grid.loaded(), ssjf)
+    stakes = [figures.at_stake(results, case).value for case, _ in kept]
+    gained = [stake * share for stake, (_, share) in zip(stakes, kept, strict=True)]
+    return math.fsum(gained) / math.fsum(stakes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, TypeAlias
 
 from llmservice_lab.benchmarks import statistics
 from llmservice_lab.benchmarks.cases import FCFS, ORACLE_SJF, Case, CaseRun, Contender
@@ -14,6 +14,8 @@ from llmservice_lab.benchmarks.statistics import Estimate
 Group: TypeAlias = Literal["e2e_s", "ttft_s", "queue_wait_s", "everything_s"]
 Figure: TypeAlias = Literal["mean", "p50", "p90", "p99", "p999", "max"]
 BurstFigure: TypeAlias = Literal["burst_mean_e2e_s", "burst_p99_e2e_s", "recovered_s"]
+
+WORTH: Final = 0.005  # of FCFS's mean: of a gain below this no share is told
 
 
 def values(runs: Sequence[CaseRun], figure: Figure, *, group: Group = "e2e_s") -> list[float]:
@@ -46,6 +48,14 @@ def share(results: Results, case: Case, contender: Contender) -> Estimate:
     return statistics.share(
         *(values(results[case, each], "mean") for each in (contender, FCFS, ORACLE_SJF))
     )
+
+
+def shares(
+    results: Results, cases: Iterable[Case], contender: Contender
+) -> list[tuple[Case, float]]:
+    """The share kept in each case that has something to gain."""
+    worth = [case for case in cases if at_stake(results, case).value >= WORTH]
+    return [(case, share(results, case, contender).value) for case in worth]
 
 
 def at_stake(results: Results, case: Case) -> Estimate:

@@ -6,17 +6,17 @@ never single runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 DRAWS: Final = 2000
 COVERAGE_PERCENT: Final = 95.0
-
-Values: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,40 +28,37 @@ class Estimate:
     high: float
 
 
-def estimate(figure: Callable[[NDArray[np.intp]], float], *, seeds: int) -> Estimate:
-    """`figure` of the seeds' indices, and its percentile bootstrap interval over seeds."""
-    rng = np.random.default_rng(0)  # the same draws for every figure: intervals compare
-    drawn = [figure(rng.integers(seeds, size=seeds)) for _ in range(DRAWS)] if seeds > 1 else []
-    value = figure(np.arange(seeds))
-    if not drawn:
-        return Estimate(value, value, value)
-    tail = (100 - COVERAGE_PERCENT) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail]).tolist()
-    return Estimate(value, low, high)
-
-
 def ratio(values: Sequence[float], baseline: Sequence[float]) -> Estimate:
     """Mean over seeds of value / baseline of the same seed."""
-    ratios = _array(values) / _array(baseline)
-    return estimate(lambda picked: float(ratios[picked].mean()), seeds=len(ratios))
+    return mean(np.divide(values, baseline).tolist())
 
 
 def mean(values: Sequence[float]) -> Estimate:
     """Mean over seeds."""
-    seen = _array(values)
-    return estimate(lambda picked: float(seen[picked].mean()), seeds=len(seen))
+    seen = np.asarray(values, dtype=np.float64)
+    return _estimate(float(seen.mean()), seen[_draws(len(seen))].mean(axis=1))
 
 
 def share(values: Sequence[float], fcfs: Sequence[float], oracle: Sequence[float]) -> Estimate:
-    """Share of the oracle's gain that is kept: sum(FCFS - X) / sum(FCFS - oracle) over seeds."""
-    gained, possible = (_array(fcfs) - _array(each) for each in (values, oracle))
+    """Share of the oracle's gain that is kept: sum(FCFS - X) / sum(FCFS - oracle) over seeds.
 
-    def of(picked: NDArray[np.intp]) -> float:
-        at_stake = float(possible[picked].sum())
-        return float(gained[picked].sum()) / at_stake if at_stake else float("nan")
+    NaN where the oracle gains nothing.
+    """
+    gained, possible = (np.subtract(fcfs, each) for each in (values, oracle))
+    draws = _draws(len(gained))
+    at_stake = possible[draws].sum(axis=1)
+    if not possible.sum() or not at_stake.all():
+        return Estimate(math.nan, math.nan, math.nan)
+    return _estimate(float(gained.sum() / possible.sum()), gained[draws].sum(axis=1) / at_stake)
 
-    return estimate(of, seeds=len(gained))
+
+@lru_cache(maxsize=8)
+def _draws(seeds: int) -> NDArray[np.intp]:
+    """Resampled seeds, a row a draw; the same for every figure, so that intervals compare."""
+    return np.random.default_rng(0).integers(seeds, size=(DRAWS, seeds))
 
 
-def _array(values: Sequence[float]) -> Values:
-    return np.asarray(values, dtype=np.float64)
+def _estimate(value: float, drawn: NDArray[np.float64]) -> Estimate:
+    tail = (100 - COVERAGE_PERCENT) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail]).tolist()
+    return Estimate(value, low, high)

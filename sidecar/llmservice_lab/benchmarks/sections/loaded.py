@@ -68,8 +68,9 @@ def _front(page: Page) -> Iterator[str]:
 
 
 def _averages(results: Results, cases: list[Case], contender: Contender) -> tuple[str, ...]:
-    shares = [figures.share(results, case, contender).value for case in cases]
-    stakes = [figures.at_stake(results, case).value for case in cases]
+    kept = figures.shares(results, cases, contender)
+    shares = [share for _, share in kept]
+    stakes = [figures.at_stake(results, case).value for case, _ in kept]
     tails = [
         [figures.ratio(results, case, contender, name).value for case in cases] for name in TAIL
     ]

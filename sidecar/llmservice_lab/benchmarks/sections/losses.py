@@ -66,11 +66,8 @@ def _idle(page: Page, cases: list[Case]) -> Iterator[str]:
 
 
 def _short_of_oracle(page: Page, cases: list[Case], noisy: Contender) -> Iterator[str]:
-    def kept(case: Case) -> float:
-        return figures.share(page.results, case, noisy).value
-
-    worst = min(cases, key=kept)
-    yield f"- With predictions the least share of the oracle's gain is {100 * kept(worst):.0f} %"
+    worst, kept = min(figures.shares(page.results, cases, noisy), key=lambda seen: seen[1])
+    yield f"- With predictions the least share of the oracle's gain is {100 * kept:.0f} %"
     yield f"  ({_place(worst)}): answers of one kind are hard to tell apart, and tau 0.6 is"
     yield "  more than a predictor reaches on open chat alone."
 

@@ -23,8 +23,7 @@ def ratio_table(results: Results, cases: Iterable[Case], who: Contender) -> Iter
     for case in cases:
         ratios = [figures.ratio(results, case, who, each) for each in ASKED]
         stake = figures.at_stake(results, case)
-        # Of nothing there is no share.
-        worth = stake.value >= 0.005
+        worth = stake.value >= figures.WORTH
         kept = percent(figures.share(results, case, who)) if worth else "-"
         place = (case.path.stem, str(case.slots), label(case))
         rows.append((*place, percent(stake), kept, *map(cell, ratios)))

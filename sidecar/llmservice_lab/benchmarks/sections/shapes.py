@@ -110,10 +110,11 @@ def _load_lines(page: Page) -> Iterator[str]:
         stake = figures.at_stake(page.results, case)
         for name, predictor in (("true", "oracle"), ("tau 0.6", NOISY)):
             ssjf = page.grid.ssjf(predictor)
-            kept = figures.share(page.results, case, ssjf)
+            worth = stake.value >= figures.WORTH
+            kept = percent(figures.share(page.results, case, ssjf)) if worth else "-"
             asked: tuple[figures.Figure, ...] = ("mean", "p99", "p999")
             ratios = [figures.ratio(page.results, case, ssjf, each) for each in asked]
-            row = (str(case.slots), f"{case.load:g}", name, percent(stake), percent(kept))
+            row = (str(case.slots), f"{case.load:g}", name, percent(stake), kept)
             rows.append((*row, *map(cell, ratios)))
     head = ("slots", "load", "lengths", "at stake", "share kept", "mean", "p99", "p99.9")
     yield from table(head, rows)
