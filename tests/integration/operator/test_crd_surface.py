@@ -79,7 +79,7 @@ def test_explain_of_the_queue_reads_like_documentation(plane: ControlPlane) -> N
     for field in ("policy", "tailWeightPercent", "maxQueuedRequests", "queueTimeoutSeconds"):
         assert field in said
     assert "<no description>" not in said
-    assert "FCFS, SSJF" in said
+    assert "enum: ALISE, ASRHRRN" in said
 
 
 def test_every_field_explains_itself(plane: ControlPlane) -> None:
