@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llmservice_sidecar.core.admission import kv_forecast
 from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.core.rules import Running
@@ -41,7 +42,7 @@ def needs(candidate: Request, *others: Running) -> int:
     low, high = 0, 1 << 20
     while low < high:
         middle = (low + high) // 2
-        rule = KvForecast(capacity_tokens=middle, margin=0)
+        rule = KvForecast(capacity_tokens=middle, deviations=0)
         if rule.admits(candidate, others):
             high = middle
         else:
@@ -102,7 +103,7 @@ def test_the_more_certain_a_length_the_closer_to_its_end_is_the_peak() -> None:
 
 def test_deviations_keep_room_for_what_is_not_expected() -> None:
     others = [running(0, request(100, p90=200)) for _ in range(9)]
-    bold = KvForecast(capacity_tokens=1200)
+    bold = KvForecast(capacity_tokens=1200, deviations=0)
     careful = KvForecast(capacity_tokens=1200, deviations=1.28)
     assert bold.admits(request(100, p90=200), others)
     assert not careful.admits(request(100, p90=200), others)
@@ -189,6 +190,10 @@ def test_more_memory_never_admits_less(
     assert large or not small
 
 
+def _no_bound(*_: object, **__: object) -> float:
+    return math.inf
+
+
 @given(
     lengths=st.lists(
         st.tuples(st.integers(1, 500), st.floats(1, 4), st.integers(0, 1500)),
@@ -201,9 +206,8 @@ def test_the_short_way_to_a_yes_agrees_with_the_long_one(
     lengths: list[tuple[int, float, int]], capacity: int
 ) -> None:
     others = [running(done, request(mean, p90=mean * ratio)) for mean, ratio, done in lengths]
-    short = KvForecast(capacity_tokens=capacity).admits(request(100, p90=250), others)
-    # With the smallest spread there is no short way.
-    long = KvForecast(capacity_tokens=capacity, deviations=1e-12).admits(
-        request(100, p90=250), others
-    )
-    assert short == long
+    rule = KvForecast(capacity_tokens=capacity)
+    short = rule.admits(request(100, p90=250), others)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kv_forecast, "_most", _no_bound)
+        assert rule.admits(request(100, p90=250), others) == short

@@ -20,6 +20,7 @@ LEAST_SHAPE: Final = 0.6
 SHARP: Final = 20.0
 # Who outlives its p90 is of a heavier tail than was predicted: the remainder grows with the age.
 LEFT_PER_GENERATED: Final = 0.25
+DEVIATIONS: Final = 0.5
 MOMENTS: Final = 4
 DECAY_PER_COMPLETION: Final = 1 / 256
 MIN_COMPLETIONS: Final = 8
@@ -35,11 +36,11 @@ class KvForecast:
     sqrt(V) <= capacity x (1 - `margin`) for all t. With certain lengths the largest M is the peak
     of `core.admission.memory`.
 
-    No deviations by default: an idle cache costs more than a preemption now and then. vLLM's own
-    scheduler, 32 slots, cache for 60 % of them, chat, load 0.9: mean +1 % / +5 % / +50 % with 0 /
-    0.5 / 1.28 deviations against no rule, preemptions 69 % / 36 % / 7 %, p99 of the time per token
-    22 / 14 / 10 ms instead of 41. That peak of mean remainders with the joint spread of all p90
-    on top made the mean seven times as large.
+    Half a deviation by default: an idle cache costs more than a preemption now and then. SSJF on
+    four workloads, 32 slots, cache for 60 % and 80 % of them, load 0.9, tau 0.6, against no rule:
+    mean end-to-end 0.82 to 1.03 times, p99 of the time per token 0.5 to 1.0, preemptions 0.54 to
+    0.84 where there are more than a handful. With 1.28 the mean was 1.5 times as long (chat), and
+    with that peak of mean remainders and the joint spread of all p90 on top seven times.
 
     Predictions are scaled by what finished requests have really produced, so a predictor's constant
     bias cancels. A request that finds nothing running is always admitted: if it does not fit alone,
@@ -51,7 +52,7 @@ class KvForecast:
         *,
         capacity_tokens: int | None = None,
         margin: float = 0.0,
-        deviations: float = 0.0,
+        deviations: float = DEVIATIONS,
     ) -> None:
         if not 0 <= margin < 1:
             raise ValueError(f"margin is {margin}, must be in [0, 1)")
@@ -91,7 +92,7 @@ class KvForecast:
             return True
         budget = self.capacity_tokens * (1 - self._margin)
         bias = self.bias
-        if self._deviations == 0 and _most(request, running, bias=bias) <= budget:
+        if _most(request, running, bias=bias) * (1 + self._deviations) <= budget:
             self._blocked = False
             return True
         shares = [_share(request, 0, bias=bias)]
@@ -103,7 +104,7 @@ class KvForecast:
 
 
 def _most(request: Request, running: Sequence[Running], *, bias: float) -> float:
-    """Above every M(t): t P(t) is at most the mean of what is left, and this at most two means."""
+    """Above every M(t) and sqrt(V(t)): t P(t) is at most the mean of what is left, two means."""
     held = request.prompt_tokens + request.generated_tokens
     predicted = request.predicted_tokens
     for item in running:
