@@ -12,7 +12,7 @@ from llmservice_api import names
 from llmservice_api.sidecar_config import LiveConfig, StaticConfig
 from llmservice_api.spec import SpecError
 from llmservice_operator.desired import desired
-from llmservice_operator.desired.config import static_hash
+from llmservice_operator.desired.config import live_config, static_hash
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import (
     Images,
@@ -48,6 +48,14 @@ def test_a_cpu_flag_of_the_user_replaces_ours() -> None:
     words = engine_words(service(engine={"device": "CPU", "args": ["--kv_cache_memory_bytes=1G"]}))
     assert "--kv-cache-memory-bytes" not in words
     assert "--enforce-eager" in words
+
+
+@pytest.mark.parametrize(("milliseconds", "seconds"), [(40, 0.04), (None, None)])
+def test_the_time_per_token_is_wanted_in_seconds(
+    milliseconds: int | None, seconds: float | None
+) -> None:
+    given = {} if milliseconds is None else {"targetTimePerOutputTokenMilliseconds": milliseconds}
+    assert live_config(service(queue=given)).target_tpot_s == seconds
 
 
 def test_a_cpu_service_asks_for_no_gpu() -> None:
