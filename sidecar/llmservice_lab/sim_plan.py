@@ -117,7 +117,7 @@ def run_plan_with(
         plan.rows,
         costs=plan.costs,
         slots=plan.slots,
-        options=plan.options,
+        options=replace(plan.options, scheduler_class=None),
         run=simulate,  # both engines take the same steps, and this one is much faster
     )
     arrivals_s = arrival_times(

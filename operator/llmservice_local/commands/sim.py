@@ -82,6 +82,13 @@ def sim(  # noqa: PLR0913 - one parameter an option
     prefix_caching: Annotated[
         bool, typer.Option(help="Does the engine keep computed prompts and answers?")
     ] = True,
+    scheduler_class: Annotated[
+        str | None,
+        typer.Option(
+            help="Path of a vLLM scheduler class that orders for itself; with --engine vllm.  "
+            "[default: vLLM's own]"
+        ),
+    ] = None,
     cost_model: Annotated[
         str,
         typer.Option(
@@ -133,7 +140,11 @@ def sim(  # noqa: PLR0913 - one parameter an option
             requests=requests,
             guarded=guard,
             engine=engine,
-            options=EngineOptions(kv_tokens=kv_tokens, prefix_caching=prefix_caching),
+            options=EngineOptions(
+                kv_tokens=kv_tokens,
+                prefix_caching=prefix_caching,
+                scheduler_class=scheduler_class,
+            ),
         )
         if plan.requests is not None and plan.requests > len(plan.rows):
             note("the workload repeats: from its second round on a predictor has met the prompts")

@@ -92,6 +92,7 @@ def test_the_table_is_for_people_and_the_file_for_programs(tmp_path: Path) -> No
     ("options", "cause"),
     [
         (["--engine", "sglang"], "engine 'sglang' is not known; known: des, vllm"),
+        (["--scheduler-class", "x.Y"], "scheduler_class=x.Y: the discrete-event engine has none"),
         (["--kv-tokens", "20"], "kv_tokens is 20; allowed: at least"),
         (["--policy", "LIFO"], "policy 'LIFO' is not known; known: FCFS, SSJF,"),
         (["--predictor", "psychic"], "predictor 'psychic' is not known; known: default, oracle"),
