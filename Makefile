@@ -73,7 +73,7 @@ cluster-down: sync  ## End it and leave the machine as it was
 e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFIG (Linux, root)
 	@$(RUN) pytest -q -s tests/e2e
 
-bench: sync  ## Write docs/benchmarks.md and its plots: 40 min on two cores; QUICK=1: 3 min, into build/benchmarks
+bench: sync engine  ## Write docs/benchmarks.md and its plots: 40 min on two cores; QUICK=1: 3 min, into build/benchmarks
 	@$(RUN) python -m llmservice_lab.benchmarks $(if $(QUICK),--quick)
 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted

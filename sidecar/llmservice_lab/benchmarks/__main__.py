@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from llmservice_lab.benchmarks.agreed import agreed
 from llmservice_lab.benchmarks.bars import show_progress
 from llmservice_lab.benchmarks.document import SECTIONS, Origin, generated, put_between_marks
 from llmservice_lab.benchmarks.grid import FULL, QUICK, Grid
@@ -35,8 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     target = QUICK_FOLDER / DOCUMENT.name if options.quick else DOCUMENT
     wanted = [each for section in SECTIONS for each in section.wanted(grid)]
-    results = collect(wanted, store=Store(options.store), on_done=show_progress)
-    page = Page(grid=grid, results=results, images=target.parent / "img", link="img")
+    store = Store(options.store)
+    page = Page(
+        grid=grid,
+        results=collect(wanted, store=store, on_done=show_progress),
+        agreed=agreed(store, requests=grid.effort.agreement_requests),
+        images=target.parent / "img",
+        link="img",
+    )
     origin = Origin(
         commit=commit(),
         hardware=hardware(),

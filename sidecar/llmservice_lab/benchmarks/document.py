@@ -15,9 +15,11 @@ from llmservice_lab.benchmarks.sections import (
     bursts,
     calm,
     contest,
+    engines,
     formulas,
     loaded,
     losses,
+    memory,
     robust,
     shapes,
     wide,
@@ -32,6 +34,7 @@ SECTIONS: Final[Sequence[Section]] = (
     loaded.SECTION,
     calm.SECTION,
     contest.SECTION,
+    memory.SECTION,
     losses.SECTION,
     shapes.BY_LENGTH,
     shapes.BY_LOAD,
@@ -39,6 +42,7 @@ SECTIONS: Final[Sequence[Section]] = (
     robust.GARBAGE_SECTION,
     robust.OVERLOAD_SECTION,
     wide.SECTION,
+    engines.SECTION,
     formulas.SECTION,
 )
 

@@ -20,15 +20,19 @@ SLOTS: Final = (8, 32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is run: requests of a case (a tenth more than what is counted), bursts, seeds."""
+    """How much is run: requests of a case (a tenth more than what is counted), bursts, seeds.
+
+    `agreement_requests` are what vLLM's own scheduler is asked to serve at each point.
+    """
 
     requests: int
     bursts: int
     seeds: tuple[int, ...]
+    agreement_requests: int = 3000
 
 
 FULL: Final = Effort(requests=11_120, bursts=2, seeds=(1, 2, 3, 4, 5))
-QUICK: Final = Effort(requests=2_000, bursts=1, seeds=(1, 2))
+QUICK: Final = Effort(requests=2_000, bursts=1, seeds=(1, 2), agreement_requests=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

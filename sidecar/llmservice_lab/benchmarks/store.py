@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -25,20 +26,32 @@ class Store:
 
     def get(self, case: Case, contender: Contender, *, seed: int) -> CaseRun | None:
         """The result that was kept; None if there is none."""
-        path = self._path(case, contender, seed)
-        return cast("CaseRun", json.loads(path.read_text())) if path.is_file() else None
+        text = self.get_text(_parts(case, contender, seed))
+        return None if text is None else cast("CaseRun", json.loads(text))
 
     def put(self, case: Case, contender: Contender, *, seed: int, run: CaseRun) -> None:
         """Keep a result."""
-        path = self._path(case, contender, seed)
+        self.put_text(_parts(case, contender, seed), json.dumps(run))
+
+    def get_text(self, key: Sequence[object]) -> str | None:
+        """What was kept under a key and this source; None if nothing was."""
+        path = self._path(key)
+        return path.read_text() if path.is_file() else None
+
+    def put_text(self, key: Sequence[object], text: str) -> None:
+        """Keep a text; whoever reads meanwhile sees all of it or nothing."""
+        path = self._path(key)
         unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(run))
+        unfinished.write_text(text)
         unfinished.replace(path)
 
-    def _path(self, case: Case, contender: Contender, seed: int) -> Path:
-        parts = [asdict(case), asdict(contender), seed, source_digest(), _digest(case.path)]
-        key = hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
-        return self._folder / f"{key[:32]}.json"
+    def _path(self, key: Sequence[object]) -> Path:
+        name = json.dumps([*key, source_digest()], default=str)
+        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+
+
+def _parts(case: Case, contender: Contender, seed: int) -> list[object]:
+    return [asdict(case), asdict(contender), seed, _digest(case.path)]
 
 
 def default_folder() -> Path:

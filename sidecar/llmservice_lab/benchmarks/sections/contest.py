@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,7 +12,13 @@ from llmservice_lab.benchmarks.cases import Case, Contender
 from llmservice_lab.benchmarks.grid import BURST, NOISY, Grid, label
 from llmservice_lab.benchmarks.markdown import cell, prose, table
 from llmservice_lab.benchmarks.mixes import AZURE_CODE, EXAM_CHAT
-from llmservice_lab.benchmarks.plots import COLOURS, decorate, figure
+from llmservice_lab.benchmarks.plots import (
+    COLOURS,
+    decorate,
+    figure,
+    name_points,
+    plain_log_scale,
+)
 from llmservice_lab.benchmarks.runner import Wanted
 from llmservice_lab.benchmarks.sections.loaded import average, weighted
 from llmservice_lab.benchmarks.sections.section import Page, Section
@@ -62,7 +68,8 @@ def _lines(page: Page) -> Iterator[str]:
         sources and formulas), with the lengths in the table's title instead of its own model, so
         that orders are compared and not training sets. *Beside our front* is its mean minus that
         of SSJF at the tail weight that has the same p99 (or p99.9): above 0 our front is better;
-        a system that no tail weight matches says so.
+        a system whose tail no tail weight reaches says so. The memory rules (PastFuture, AMax,
+        AMin, SortedF) have nothing to do here: they stand once more where KV memory binds.
     """)
     for predictor, words in PREDICTORS.items():
         yield f"### {words.capitalize()}"
@@ -127,33 +134,24 @@ def _file(predictor: str) -> str:
 
 
 def _draw(page: Page, predictor: str) -> None:
+    others = {name: point(page, given(name, predictor)) for name in SYSTEMS if name != "SSJF"}
+    line = [point(page, weighted(predictor, weight)) for weight in WEIGHTS]
     path = page.images / f"pareto-{_file(predictor)}.svg"
-    with figure(path, columns=2, height=4.4) as both:
+    with figure(path, columns=2, height=5.4) as both:
         for axes, tail in zip(both, TAILS, strict=True):
-            line = [point(page, weighted(predictor, weight)) for weight in WEIGHTS]
             axes.plot(
                 [*(at[tail] for at in line), 1.0], [*(at["mean"] for at in line), 1.0], "o-",
                 color=COLOURS["SSJF"], markersize=3, label="SSJF, tail weight 0 to infinity",
             )  # fmt: skip
-            others = {
-                name: point(page, given(name, predictor)) for name in SYSTEMS if name != "SSJF"
-            }
             axes.plot(
                 [at[tail] for at in others.values()], [at["mean"] for at in others.values()], "s",
                 color=COLOURS["other"], markersize=4, label="other systems",
             )  # fmt: skip
-            _name_points(axes, {name: (at[tail], at["mean"]) for name, at in others.items()})
-            axes.set_xscale("log")
-            words = "p99" if tail == "p99" else "p99.9"
-            decorate(
-                axes, title=PREDICTORS[predictor], across=f"{words} over FCFS", up="mean over FCFS"
-            )
+            name_points(axes, {name: (at[tail], at["mean"]) for name, at in others.items()})
+            plain_log_scale(axes)
+            across = f"{'p99' if tail == 'p99' else 'p99.9'} over FCFS"
+            decorate(axes, title=PREDICTORS[predictor], across=across, up="mean over FCFS")
         both[0].legend(loc="upper left")
-
-
-def _name_points(axes: Any, points: Mapping[str, tuple[float, float]]) -> None:
-    for name, (x, y) in points.items():
-        axes.annotate(name, (x, y), textcoords="offset points", xytext=(4, 3), fontsize=6)
 
 
 SECTION: Final = Section(title="Every system of the field", wanted=_wanted, lines=_lines)

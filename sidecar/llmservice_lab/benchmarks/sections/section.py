@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmservice_lab.agreement import Point
 from llmservice_lab.benchmarks.grid import Grid
 from llmservice_lab.benchmarks.runner import Results, Wanted
 
@@ -16,6 +17,7 @@ class Page:
 
     grid: Grid
     results: Results
+    agreed: Sequence[Point]
     images: Path
     link: str
 
