@@ -49,6 +49,13 @@ class Entry:
             return self.cost_s(costs)
         return max(0.0, self.decode_s(costs) - (now - self.first_token_at) * self.request.slots)
 
+    def expected_s(self, costs: ServiceCosts, now: float) -> float:
+        """Seconds until its slots are free: 15 % of its age if it outlives its prediction."""
+        if self.first_token_at is None:
+            return self.cost_s(costs) / self.request.slots
+        age_s = now - self.first_token_at
+        return max(self.decode_s(costs) / self.request.slots - age_s, 0.15 * age_s)
+
 
 @dataclass(slots=True)
 class NaiveShares:

@@ -173,36 +173,38 @@ class NaiveGate:
         self.observe_arrival(work)
         entry = Entry(self.numbers, request)
         self.numbers += 1
-        if self.runs_at_once(entry, now):
-            return "admitted"
-        return self.wait(entry, now)
+        at_once = self.runs_at_once(entry, now)
+        if self.too_late(entry, now, waits=not at_once):
+            return "deadline_unreachable"
+        if not at_once:
+            return self.wait(entry)
+        self.admit(entry, now)
+        return "admitted"
 
     def runs_at_once(self, entry: Entry, now: float) -> bool:
         if self.in_flight >= self.limit:
             return False
         if not self.queued:
-            if not (self.level_has_room(entry) and self.fits(entry)):
-                return False
-            self.admit(entry, now)
-            return True
+            return self.level_has_room(entry) and self.fits(entry)
         self.enqueue(entry)
         turn = self.turn(now)
         self.queued.remove(entry)
         if turn is None or turn[0] is not entry:
             return False
         entry.promoted = turn[1]
-        self.admit(entry, now)
         return True
 
-    def wait(self, entry: Entry, now: float) -> str:
+    def too_late(self, entry: Entry, now: float, *, waits: bool) -> bool:
+        if self.costs is None or entry.request.deadline_at is None:
+            return False
+        own_s = entry.cost_s(self.costs) / entry.request.slots
+        self.estimate = own_s + (self.wait_s(entry, self.costs, now) if waits else 0.0)
+        return now + self.estimate > entry.request.deadline_at
+
+    def wait(self, entry: Entry) -> str:
         tokens = [other.request.predicted_tokens for other in [*self.queued, entry]]
         if sum(tokens) > self.max_queued_tokens:
             return "queued_tokens"
-        if self.costs is not None and entry.request.deadline_at is not None:
-            own_s = entry.cost_s(self.costs) / entry.request.slots
-            self.estimate = self.wait_s(entry, self.costs, now) + own_s
-            if now + self.estimate > entry.request.deadline_at:
-                return "deadline_unreachable"
         if len(self.queued) >= self.max_queued:
             victim = self.victim(entry)
             if victim is None:
@@ -215,7 +217,7 @@ class NaiveGate:
     def wait_s(self, entry: Entry, costs: ServiceCosts, now: float) -> float:
         """List scheduling: each takes the slot that is free first."""
         free = [
-            running.left_s(costs, now) / running.request.slots
+            running.expected_s(costs, now)
             for running in self.running.values()
             for _ in range(running.request.slots)
         ]

@@ -16,6 +16,7 @@ from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.service_rates import ServiceRates
 
 WINDOW_ARRIVALS: Final = 4096
+WINDOW_S: Final = 7200.0  # where few come, one great burst may not count for days
 MIN_ARRIVALS: Final = 64
 REFRESH_ARRIVALS: Final = 32
 QUANTILE: Final = 0.8
@@ -31,7 +32,7 @@ class WorkEstimator:
     def __init__(self) -> None:
         self.rates: Final = ServiceRates()
         self._arrivals = 0
-        self._seen_s: deque[float] = deque()
+        self._seen: deque[tuple[float, float]] = deque()  # (when, V)
         self._ordered_s: list[float] = []  # the same, ascending
         self._excess_s = 0.0
 
@@ -40,15 +41,15 @@ class WorkEstimator:
         """ex: by how much V exceeds its 80 % quantile on average, over the last arrivals."""
         return self._excess_s
 
-    def observe_arrival(self, work_s: float) -> None:
+    def observe_arrival(self, work_s: float, *, now: float) -> None:
         """A request arrived and found V = `work_s`, known in seconds."""
-        self._seen_s.append(work_s)
+        seen = self._seen
+        seen.append((now, work_s))
         insort(self._ordered_s, work_s)
-        if len(self._seen_s) > WINDOW_ARRIVALS:
-            oldest = self._seen_s.popleft()
-            del self._ordered_s[bisect_left(self._ordered_s, oldest)]
+        while len(seen) > WINDOW_ARRIVALS or now - seen[0][0] > WINDOW_S:
+            del self._ordered_s[bisect_left(self._ordered_s, seen.popleft()[1])]
         self._arrivals += 1
-        if self._arrivals % REFRESH_ARRIVALS == 0 and len(self._seen_s) >= MIN_ARRIVALS:
+        if self._arrivals % REFRESH_ARRIVALS == 0 and len(seen) >= MIN_ARRIVALS:
             self._excess_s = mean_excess(self._ordered_s, quantile=QUANTILE)
 
     def horizon_s(self, work_s: float) -> float:

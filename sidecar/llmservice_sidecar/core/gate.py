@@ -59,7 +59,9 @@ class Gate:
             order=self._order, room=self._room, lanes=self._lanes, overtaking=self._overtaking
         )
         self._closed = False
-        self._key = self._order.keys(is_wide=self._room.is_wide)
+        self._key = self._order.keys(
+            narrow_slots=self._room.narrow_slots, is_wide=self._room.is_wide
+        )
         self._rebuild(0.0)
 
     @property
@@ -104,13 +106,15 @@ class Gate:
         else:
             work_s = self.backlog_s(now=now)
         if self._order.costs is not None:
-            self._order.estimator.observe_arrival(work_s)
+            self._order.estimator.observe_arrival(work_s, now=now)
         item = Waiting(self._key(request), next(self._numbers), request)
         turn = self._turn_of(item, now)
+        if (late := self._too_late(item, now, waits=turn is None)) is not None:
+            return late
         if turn is not None:
             self._run(turn, now=now)
             return Admitted()
-        return self._wait(item, now)
+        return self._wait(item)
 
     def update(
         self,
@@ -229,16 +233,12 @@ class Gate:
         self._lanes.remove(item.request.id)
         return turn if turn is not None and turn.item is item else None
 
-    def _wait(self, item: Waiting, now: float) -> Queued | Rejected:
+    def _wait(self, item: Waiting) -> Queued | Rejected:
         """Queue a newcomer, or say why not."""
         request, displaced = item.request, None
         bound = self._max_queued_tokens
         if bound is not None and self._lanes.predicted_tokens + request.predicted_tokens > bound:
             return Rejected(Reason.QUEUED_TOKENS)
-        if request.deadline_at is not None:
-            estimate_s = self._outlook.completion_s(item, now=now)
-            if estimate_s is not None and now + estimate_s > request.deadline_at:
-                return Rejected(Reason.DEADLINE_UNREACHABLE, estimate_s)
         if len(self._lanes) >= self._max_queued:
             displaced = self._lanes.make_room(request)
             if displaced is None:
@@ -247,6 +247,15 @@ class Gate:
         self._lanes.push(item)
         self._overtaking.wait(item.number)
         return Queued(None if displaced is None else displaced.request.id)
+
+    def _too_late(self, item: Waiting, now: float, *, waits: bool) -> Rejected | None:
+        """Refuses who is not expected to be done by its deadline, with the estimate."""
+        if item.request.deadline_at is None:
+            return None
+        estimate_s = self._outlook.completion_s(item, now=now, waits=waits)
+        if estimate_s is None or now + estimate_s <= item.request.deadline_at:
+            return None
+        return Rejected(Reason.DEADLINE_UNREACHABLE, estimate_s)
 
     def _refresh(self, now: float) -> float:
         """Make keys anew if gamma, rates or time have moved too far; the backlog in seconds."""
@@ -272,7 +281,9 @@ class Gate:
             costs=costs,
         )
         self._order.look(view)
-        self._key = self._order.keys(is_wide=self._room.is_wide)
+        self._key = self._order.keys(
+            narrow_slots=self._room.narrow_slots, is_wide=self._room.is_wide
+        )
         self._lanes.rekey(self._key)
 
     def _fill(self, now: float) -> Sequence[RequestId]:

@@ -14,6 +14,7 @@ from llmservice_sidecar.core.rank_correlation import RankCorrelation, rank_corre
 FALL_BACK_BELOW: Final = 0.10  # upper bound of tau: surely no better than this, so arrival order
 RETURN_ABOVE: Final = 0.15  # lower bound of tau: surely better than this, so predictions again
 EVALUATIONS_PER_WINDOW: Final = 40  # one costs milliseconds: not at every sample
+EARLY_SAMPLES: Final = 32  # enough to see that predictions are wrong, not that they are right
 
 
 class Guard:
@@ -21,8 +22,9 @@ class Guard:
 
     `closed` means that predictions may order the queue. A guard that starts trusted is closed until
     the evidence is against it; one that does not is open until the evidence is for it. Below
-    `min_samples` nothing is judged. Give samples in arrival order (`ArrivalOrder` does): requests
-    taken as they finish are biased to short ones.
+    `min_samples` only the worst is judged: who is surely no better than chance has to go at once.
+    Give samples in arrival order (`ArrivalOrder` does): requests taken as they finish are biased to
+    short ones.
     """
 
     def __init__(self, *, min_samples: int, window: int, starts_trusted: bool) -> None:
@@ -73,9 +75,16 @@ class Guard:
         self._pairs.append((predicted if math.isfinite(predicted) else math.inf, actual))
         self._since += 1
         if len(self._pairs) < self._min_samples:
+            self._judge_early()
             return
         if self._judged is None or self._since >= self._every:
             self._judge()
+
+    def _judge_early(self) -> None:
+        if not self._closed or len(self._pairs) % EARLY_SAMPLES:
+            return
+        predicted, actual = zip(*self._pairs, strict=True)
+        self._closed = rank_correlation(predicted, actual).upper >= FALL_BACK_BELOW
 
     def _judge(self) -> None:
         self._since = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -86,12 +87,19 @@ class Order:
         """Make keys under this view from now on."""
         self._view = view
 
-    def keys(self, *, is_wide: Callable[[Request], bool]) -> Callable[[Request], Key]:
-        """Makes keys. What is too wide to run stands behind all others."""
+    def keys(
+        self, *, narrow_slots: int, is_wide: Callable[[Request], bool]
+    ) -> Callable[[Request], Key]:
+        """Makes keys. What is too wide to run stands behind all others, whose keys are finite.
+
+        With up to `narrow_slots` no request is too wide.
+        """
         policy_key, view = self._policy.key, self._view
 
         def key(request: Request) -> Key:
-            return (is_wide(request), *policy_key(request, view))
+            own = policy_key(request, view)
+            wide = request.slots > narrow_slots and is_wide(request)
+            return (math.inf, *own) if wide else own
 
         return key
 

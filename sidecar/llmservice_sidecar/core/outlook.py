@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from llmservice_sidecar.core.decision import Standing
@@ -50,18 +51,19 @@ class Outlook:
         before_s = (costs.cost_s(other.request) for other in self._lanes.ahead_of(item))
         return predicted_wait_s(left_s, before_s, limit_slots=self._room.limit_slots)
 
-    def completion_s(self, item: Waiting, *, now: float) -> float | None:
-        """Seconds until its answer is complete; None while costs are unknown. O(n)."""
-        wait_s, costs = self.wait_s(item, now=now), self._order.costs
-        if wait_s is None or costs is None:
+    def completion_s(self, item: Waiting, *, now: float, waits: bool) -> float | None:
+        """Seconds until its answer is complete; None while costs are unknown. O(n) if it waits."""
+        costs = self._order.costs
+        if costs is None:
             return None
-        return wait_s + costs.cost_s(item.request) / item.request.slots
+        wait_s = self.wait_s(item, now=now) if waits else 0.0
+        return (wait_s or 0.0) + costs.cost_s(item.request) / item.request.slots
 
     def at_admission(self, item: Waiting, *, overtook: int) -> Standing:
         """Of a request that has just been given its turn; nobody stands before it any more."""
         count, ids = self._overtaking.of(item.number)
         return Standing(
-            key=item.key[1:],
+            key=_own_key(item),
             position=0,
             depth=len(self._lanes),
             gamma_per_s=self._order.gamma_per_s,
@@ -74,7 +76,7 @@ class Outlook:
         """Of a request that waits."""
         count, ids = self._overtaking.of(item.number)
         return Standing(
-            key=item.key[1:],
+            key=_own_key(item),
             position=self._lanes.before(item),
             depth=len(self._lanes),
             gamma_per_s=self._order.gamma_per_s,
@@ -82,3 +84,8 @@ class Outlook:
             overtaken_by=count,
             overtaken_by_ids=ids,
         )
+
+
+def _own_key(item: Waiting) -> tuple[float, ...]:
+    """The policy's key: without the mark of what is too wide to run."""
+    return item.key[1:] if item.key[0] == math.inf else item.key

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmservice_sidecar.core.in_flight import Flight, InFlight
 from llmservice_sidecar.core.lanes import Lanes
@@ -16,8 +15,7 @@ from llmservice_sidecar.core.rules import AdmissionRule
 PROMOTED_SHARE: Final = 0.25  # of the slots: with more, overload turns into arrival order
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Who runs next; `promoted`: because it has waited too long."""
 
     item: Waiting
@@ -40,6 +38,11 @@ class Room:
     def is_full(self) -> bool:
         """No slot is free."""
         return self.in_flight.slots >= self.limit_slots
+
+    @property
+    def narrow_slots(self) -> int:
+        """With up to so many slots a request is never too wide."""
+        return min((self.limit_slots, *self.caps.values()))
 
     def is_wide(self, request: Request) -> bool:
         """It wants more slots than it can ever have: than the limit, or its priority's cap."""

@@ -16,7 +16,7 @@ def test_the_horizon_is_the_largest_of_work_excess_and_a_millisecond() -> None:
     assert estimator.horizon_s(0.0) == 1e-3
     assert estimator.horizon_s(4.0) == 4.0
     for number in range(64):
-        estimator.observe_arrival(10.0 if number % 8 == 0 else 1.0)
+        estimator.observe_arrival(10.0 if number % 8 == 0 else 1.0, now=0.0)
     assert estimator.excess_s == pytest.approx(9.0)
     assert estimator.horizon_s(4.0) == pytest.approx(18.0)
     assert estimator.horizon_s(40.0) == 40.0
@@ -26,7 +26,7 @@ def test_excess_is_refreshed_every_32_arrivals_from_64_on() -> None:
     estimator = WorkEstimator()
     seen: list[float] = []
     for number in range(130):
-        estimator.observe_arrival(float(number))
+        estimator.observe_arrival(float(number), now=0.0)
         seen.append(estimator.excess_s)
     changes = [n + 1 for n in range(1, 130) if seen[n] != seen[n - 1]]
     assert changes == [64, 96, 128]
@@ -35,9 +35,9 @@ def test_excess_is_refreshed_every_32_arrivals_from_64_on() -> None:
 def test_excess_forgets_what_is_4096_arrivals_old() -> None:
     estimator = WorkEstimator()
     for _ in range(64):
-        estimator.observe_arrival(1000.0)
+        estimator.observe_arrival(1000.0, now=0.0)
     for number in range(4096):
-        estimator.observe_arrival(float(number % 2))
+        estimator.observe_arrival(float(number % 2), now=0.0)
     assert estimator.excess_s == 0.0  # the upper value is itself the 80 % quantile
 
 
@@ -46,7 +46,7 @@ def test_excess_is_of_the_last_4096_arrivals_exactly() -> None:
     # Few distinct values, so that the one forgotten has equals.
     values = [float(rng.randrange(50)) for _ in range(4096 + 96)]
     for value in values:
-        estimator.observe_arrival(value)
+        estimator.observe_arrival(value, now=0.0)
     assert estimator.excess_s == mean_excess(sorted(values[-4096:]), quantile=0.8)
 
 

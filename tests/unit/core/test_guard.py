@@ -74,15 +74,24 @@ def test_an_untrusted_predictor_that_does_not_rank_stays_out(predictor: Predicto
 
 
 @pytest.mark.parametrize("starts_trusted", [True, False])
-def test_nothing_is_judged_below_the_minimum_of_samples(*, starts_trusted: bool) -> None:
+def test_nothing_is_told_below_the_minimum_of_samples(*, starts_trusted: bool) -> None:
     subject = guard(starts_trusted=starts_trusted)
-    feed(subject, inverted if starts_trusted else oracle, 49)
+    feed(subject, oracle, 49)
     assert subject.samples == 49
     assert subject.closed is starts_trusted
     judged = (subject.calibrated, subject.tau, subject.tau_lower, subject.tau_upper)
     assert judged == (None, None, None, None)
     feed(subject, oracle, 1)
     assert subject.tau is not None
+
+
+def test_the_worst_predictor_is_dropped_before_the_minimum_of_samples() -> None:
+    subject = guard(starts_trusted=True)
+    feed(subject, inverted, 31)
+    assert subject.closed
+    feed(subject, inverted, 1)
+    assert not subject.closed
+    assert subject.tau is None
 
 
 def test_it_opens_when_the_predictor_breaks_and_closes_when_it_is_mended() -> None:
