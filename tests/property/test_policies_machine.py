@@ -174,8 +174,9 @@ class PolicyMachine(RuleBasedStateMachine):
         assert self.gate.in_flight_slots <= self.limit
         keys = [self.gate.standing(request_id).key for request_id in admitted]
         assert keys == sorted(keys)
-        for waiting in self.queued:
-            assert keys[-1] <= self.gate.standing(waiting).key
+        for request_id, request in self.queued.items():
+            if request.slots <= self.limit:  # what is wider stands behind all others
+                assert keys[-1] <= self.gate.standing(request_id).key
 
     @invariant()
     def nobody_is_lost_or_doubled(self) -> None:
@@ -184,11 +185,16 @@ class PolicyMachine(RuleBasedStateMachine):
         assert not self.running.keys() & self.queued.keys()
         assert self.gate.in_flight_slots == sum(r.slots for r in self.running.values())
         assert self.gate.queued_requests == len(self.queued)
-        standings = [self.gate.standing(request_id) for request_id in self.queued]
-        assert sorted(s.position for s in standings) == list(range(len(standings)))
-        by_position = sorted(standings, key=lambda standing: standing.position)
-        assert by_position == sorted(by_position, key=lambda standing: standing.key)
-        assert not any(math.isnan(part) for standing in standings for part in standing.key)
+        standings = {request_id: self.gate.standing(request_id) for request_id in self.queued}
+        order = sorted(
+            self.queued,
+            key=lambda name: (self.queued[name].slots > self.limit, standings[name].key),
+        )
+        ranked = [standings[request_id] for request_id in order]
+        assert sorted(standing.position for standing in ranked) == list(range(len(ranked)))
+        by_position = sorted(ranked, key=lambda standing: standing.position)
+        assert [standing.key for standing in by_position] == [standing.key for standing in ranked]
+        assert not any(math.isnan(part) for standing in ranked for part in standing.key)
 
     @invariant()
     def nothing_waits_beside_a_free_slot(self) -> None:
