@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from llmservice_api.sidecar_config import LiveConfig
 from llmservice_sidecar.core.admission.kv_forecast import KvForecast
-from llmservice_sidecar.core.errors import EngineUnavailable
+from llmservice_sidecar.core.errors import EngineUnavailable, RequestRejected
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.policies.fcfs import Fcfs
@@ -209,6 +209,24 @@ async def test_streams_steer_the_limit_and_a_new_configuration_frees_it(
     await asyncio.gather(*(bench.request(f"s{i}", out_len=200) for i in range(16)))
     now = bench.pipeline.snapshot()
     assert (now.limit_slots, now.limit_reason) == (4, "slots")
+    _assert_free(bench)
+
+
+async def test_a_request_of_several_slots_is_served_however_low_the_target(
+    make_bench: MakeBench,
+) -> None:
+    live = LiveConfig(target_tpot_s=0.5, queue_timeout_s=PATIENT_S)
+    bench = make_bench(slots=4, live=live)
+    await asyncio.gather(*(bench.request(f"r{i}", out_len=200) for i in range(16)))
+    assert bench.pipeline.snapshot().limit_slots == 1
+    others = [asyncio.create_task(bench.request(f"s{i}", out_len=20)) for i in range(3)]
+    await until_settled()
+    await bench.request("wide", out_len=20, slots=3)
+    await asyncio.gather(*others)
+    assert bench.outcomes()[-4:] == [("completed", "stop")] * 4
+    assert bench.pipeline.snapshot().limit_slots == 1
+    with pytest.raises(RequestRejected):
+        await bench.request("too wide", slots=5)
     _assert_free(bench)
 
 

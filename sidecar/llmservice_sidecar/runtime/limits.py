@@ -5,7 +5,9 @@ Fed by the answers as they come, a few times each and never per token; calls the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -59,6 +61,7 @@ class Limits:
         self._clock = clock
         self._notice_delay_s = notice_delay_s
         self._bound = slots
+        self._wide: Counter[int] = Counter()  # requests here that want several slots, by how many
         self._token_time = TimePerOutputTokenLimit(slots=slots, costs=StepCosts())
         self._look_ahead = LookAhead()
         self._ahead = 0
@@ -95,6 +98,24 @@ class Limits:
         self._bound = min(self._slots, live.max_concurrency or self._slots)
         self._token_time.aim(live.target_tpot_s)
         self._resize()
+
+    @contextlib.asynccontextmanager
+    async def room_for(self, request: Request) -> AsyncGenerator[None]:
+        """While the block lasts, no target makes the limit smaller than the request is wide.
+
+        Else a target would refuse what the configured slots can serve.
+        """
+        if request.slots == 1:  # there is always room for one
+            yield
+            return
+        self._wide[request.slots] += 1
+        self._resize()
+        try:
+            yield
+        finally:
+            self._wide[request.slots] -= 1
+            self._wide += Counter()  # drops what has come to zero
+            self._resize()
 
     def kv_capacity(self, tokens: int | None) -> None:
         """The engine has told how many tokens its KV cache holds; None: it has not."""
@@ -147,7 +168,8 @@ class Limits:
         self._in_flight += slots
 
     def _resize(self) -> None:
-        limit = min(self._bound, self._token_time.limit_slots) + self._ahead
+        timely = max(self._token_time.limit_slots, *self._wide, 1)
+        limit = min(self._bound, timely) + self._ahead
         if limit != self._gate.state.limit_slots:
             self._gate.resize(limit)
 

@@ -170,8 +170,9 @@ class Pipeline:
         asking = self._ask(account, ticket, span)
         self._ordering.arrived(request_id)
         try:
-            async with self._gate.admit(
-                ticket, patience=self._patience(account), on_queued=on_queued
+            async with (
+                self.limits.room_for(request),
+                self._gate.admit(ticket, patience=self._patience(account), on_queued=on_queued),
             ):
                 waiting = False
                 _describe_wait(span, ticket)
