@@ -17,7 +17,7 @@ from llmservice_lab.benchmarks.sections.ratios import ratio_table
 from llmservice_lab.benchmarks.sections.section import Page, Section
 from llmservice_lab.benchmarks.statistics import Estimate
 
-WEIGHTS: Final = {"oracle": (0.0, 0.7, 1.0, 1.5, 2.0), NOISY: (0.0, 0.7, 1.0, 1.5)}
+WEIGHTS: Final = {"oracle": (0.0, 0.7, 1.0, 1.5, 2.0), NOISY: (0.0, 1.0, 1.5)}
 PREDICTORS: Final = {"oracle": "true lengths", NOISY: "predicted, tau 0.6"}
 TAIL: Final[dict[figures.Figure, str]] = {"p99": "p99", "p999": "p99.9"}
 
