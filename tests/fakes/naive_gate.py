@@ -147,7 +147,7 @@ class NaiveGate:
             return old is not new
         prefill = abs(new.s_per_prefill_token - old.s_per_prefill_token)
         decode = abs(new.s_per_token - old.s_per_token)
-        return decode > 0.1 * old.s_per_token or prefill > 0.01 * old.step_s
+        return decode > 0.2 * old.s_per_token or prefill > 0.01 * old.step_s
 
     def observe_arrival(self, work: float) -> None:
         if self.costs is None:

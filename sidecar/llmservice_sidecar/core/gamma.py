@@ -22,7 +22,7 @@ REFRESH_ARRIVALS: Final = 32
 QUANTILE: Final = 0.8
 MIN_HORIZON_S: Final = 1e-3
 MOVED_RATIO: Final = 0.05
-RATE_MOVED: Final = 0.1  # it scales all costs alike, so less hangs on it than on gamma
+RATE_MOVED: Final = 0.2  # it scales all costs alike, so less hangs on it than on gamma
 PREFILL_MOVED: Final = 0.01  # of a step; the rate itself is about 0.05 of one
 
 
@@ -70,7 +70,7 @@ def moved(before: float, after: float) -> bool:
 
 
 def costs_moved(before: ServiceCosts | None, after: ServiceCosts | None) -> bool:
-    """Has a rate moved by more than 10 %, or become known?
+    """Has a rate moved by more than 20 %, or become known?
 
     The rate of prefill is compared on the scale of a step: for small prompts it hardly matters.
     """

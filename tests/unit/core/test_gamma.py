@@ -84,9 +84,9 @@ def test_moved(before: float, after: float, *, expected: bool) -> None:
         pytest.param(None, None, False, id="unknown stays unknown"),
         pytest.param(None, COSTS, True, id="becoming known is a move"),
         pytest.param(COSTS, COSTS, False, id="the same is none"),
-        pytest.param(COSTS, ServiceCosts(0.0109, 0.001, 0.01), False, id="nine per cent is none"),
-        pytest.param(COSTS, ServiceCosts(0.0111, 0.001, 0.01), True, id="eleven per cent is one"),
-        pytest.param(COSTS, ServiceCosts(0.0089, 0.001, 0.01), True, id="so it is downwards"),
+        pytest.param(COSTS, ServiceCosts(0.0119, 0.001, 0.01), False, id="19 per cent is none"),
+        pytest.param(COSTS, ServiceCosts(0.0121, 0.001, 0.01), True, id="21 per cent is one"),
+        pytest.param(COSTS, ServiceCosts(0.0079, 0.001, 0.01), True, id="so it is downwards"),
         pytest.param(
             COSTS,
             ServiceCosts(0.01, 0.00109, 0.01),
