@@ -11,109 +11,27 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mutation.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
-SUITES = ("tests/unit/core/test_gate.py", "tests/unit/core", "tests/property")
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One wrong line: `right` in `file` of the core becomes `wrong`."""
-
-    name: str
-    file: str
-    right: str
-    wrong: str
-
-
-MUTANTS = (
-    Mutant(
-        "the boost is dropped",
-        "policy.py",
-        "request.arrived_at - boost_s(cost_s, gamma_per_s=view.gamma_per_s)",
-        "request.arrived_at",
+# The fastest first: a mutant is done with at its first failure.
+SUITES = (
+    *(
+        f"tests/unit/core/test_{name}.py"
+        for name in (
+            *("gate", "gate_classes", "fair_share", "service_rates", "gamma", "overtaking"),
+            *("policy", "request", "eta"),
+        )
     ),
-    Mutant(
-        "a slot leaks when a request leaves",
-        "gate.py",
-        "self._in_flight -= flight.running.request.slots",
-        "self._in_flight -= flight.running.request.slots - 1",
-    ),
-    Mutant(
-        "one slot more than the limit is given",
-        "gate.py",
-        "if self._in_flight + request.slots > self._limit:",
-        "if self._in_flight + request.slots > self._limit + 1:",
-    ),
-    Mutant(
-        "the last slot is never given",
-        "gate.py",
-        "if self._in_flight + request.slots > self._limit:",
-        "if self._in_flight + request.slots >= self._limit:",
-    ),
-    Mutant(
-        "a wide request counts as one slot",
-        "gate.py",
-        "self._in_flight += request.slots",
-        "self._in_flight += 1",
-    ),
-    Mutant(
-        "only one request is admitted when several fit",
-        "gate.py",
-        "            self._run(head.request, standing, head.number, now=now)\n",
-        "            self._run(head.request, standing, head.number, now=now)\n            break\n",
-    ),
-    Mutant(
-        "a free slot goes to whoever comes, past the queue",
-        "gate.py",
-        "return head is None or key < head.key",
-        "return True",
-    ),
-    Mutant(
-        "ties run in the opposite of arrival order",
-        "queue.py",
-        "return (item.key, item.number)",
-        "return (item.key, -item.number)",
-    ),
-    Mutant(
-        "keys are kept when gamma moves",
-        "gate.py",
-        "moved(self._view.gamma_per_s, view.gamma_per_s)",
-        "False",
-    ),
-    Mutant(
-        "new keys are made under a new gamma beside old ones",
-        "gate.py",
-        "        self._view = view\n        self._queue.rekey(self._key)",
-        "        self._view = view",
-    ),
-    Mutant(
-        "work in flight never decays",
-        "gamma.py",
-        "left -= (now - item.first_token_at) * item.request.slots",
-        "left -= 0.0",
-    ),
-    Mutant(
-        "the queue takes one too many",
-        "gate.py",
-        "len(self._queue) >= self._max_queued",
-        "len(self._queue) > self._max_queued",
-    ),
-    Mutant(
-        "the mean excess is ignored",
-        "gamma.py",
-        "max(work_s, 2 * self._excess_s, MIN_HORIZON_S)",
-        "max(work_s, MIN_HORIZON_S)",
-    ),
-    Mutant(
-        "earlier arrivals overtake, too",
-        "overtaking.py",
-        "overtook = bisect_left(self._waiting, number)",
-        "overtook = len(self._waiting)",
+    *(
+        f"tests/property/test_{name}.py"
+        for name in (
+            *("queue", "sorted_blocks", "in_flight", "gate_machine", "policies_machine"),
+            *("gate_traces", "fairness", "promises"),
+        )
     ),
 )
 

@@ -33,12 +33,6 @@ class Lanes:
     def __contains__(self, request_id: object) -> bool:
         return request_id in self._by_id
 
-    def __iter__(self) -> Iterator[Waiting]:
-        """Level by level, tenant by tenant, each in its order."""
-        return chain.from_iterable(
-            lane for level in self._levels.values() for lane in level.values()
-        )
-
     @property
     def levels(self) -> tuple[int, ...]:
         """Priorities of those that wait, the highest first."""

@@ -176,6 +176,19 @@ def test_promotion_passes_what_is_too_wide_to_run() -> None:
     assert door.leave("running") == ["old"]
 
 
+def test_a_newcomer_does_not_take_the_turn_of_one_who_has_just_waited_too_long() -> None:
+    door = Door(slots=2, policy=Ssjf(tail_weight=0.0))
+    door.classes(caps={}, promote_after_s=50.0)
+    for name in ("running 1", "running 2"):
+        door.offer(name)
+    door.offer("old", tokens=500.0)
+    door.offer("wide", tokens=2.0, slots=2)
+    assert door.leave("running 1") == []  # the wide one is next, and waits for a second slot
+    door.now = 60.0
+    assert door.offer("new", tokens=1.0) == Queued()
+    assert list(door.gate.rekey(now=door.now)) == ["old"]
+
+
 def test_nobody_is_promoted_before_time() -> None:
     door = Door(policy=Ssjf(tail_weight=0.0))
     door.classes(caps={}, promote_after_s=50.0)
