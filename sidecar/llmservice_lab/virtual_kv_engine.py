@@ -188,13 +188,13 @@ class VirtualKvEngine:
             job = self._running[at]
             tokens = min(job.missing, budget)
             more = blocks_for(job.computed + tokens) - job.blocks
-            while more > self._blocks.free and job in self._running:
+            while more > self._blocks.free:
                 victim = max(self._running)
                 budget += victim.granted
                 at -= self._running.index(victim) < at
                 self._preempt(victim)
-            if job not in self._running:
-                break
+                if victim is job:
+                    return budget
             self._grant(job, tokens)
             budget -= tokens
             at += 1
@@ -244,8 +244,13 @@ class VirtualKvEngine:
         """Steps of one token each until an answer ends or the blocks do."""
         most = min(job.request.output_tokens - job.emitted for job in self._running)
         free = self._blocks.free
+        if blocks_for(most) * len(self._running) <= free:
+            return most
+        need_after = [0] * BLOCK_TOKENS  # who needs a block after how many steps, modulo 16
+        for job in self._running:
+            need_after[-job.computed % BLOCK_TOKENS] += 1
         for steps in range(1, most):
-            free -= sum((job.computed + steps) % BLOCK_TOKENS == 0 for job in self._running)
+            free -= need_after[steps % BLOCK_TOKENS]
             if free < 0:
                 return steps
         return most
