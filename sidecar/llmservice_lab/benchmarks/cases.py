@@ -13,11 +13,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypedDict
 
+from llmservice_sidecar.core.admission.kv_forecast import KvForecast
+
 from llmservice_lab.arrivals import Burst, Recorded, arrival_times, parse_arrivals
 from llmservice_lab.benchmarks.predictors import make_predictor
 from llmservice_lab.benchmarks.timeline import SingleBurst, Timeline, timeline_of
 from llmservice_lab.benchmarks.work import arrange, rows_of
 from llmservice_lab.cost_model import load_cost_model
+from llmservice_lab.heads import Spread
 from llmservice_lab.results import (
     WARM_UP_SHARE,
     Quantiles,
@@ -61,7 +64,8 @@ class Case:
 class Contender:
     """Which system orders the queue, and what it is given.
 
-    Unguarded unless it says so: an oracle never opens the guard.
+    Unguarded unless it says so: an oracle never opens the guard. `forecast` adds the sidecar's own
+    forecast of KV memory, with the spread that the predictor's errors have.
     """
 
     policy: str
@@ -69,6 +73,7 @@ class Contender:
     tail_weight: float = 1.0
     guarded: bool = False
     parameters: tuple[tuple[str, str], ...] = ()
+    forecast: bool = False
 
 
 class CaseRun(TypedDict):
@@ -92,20 +97,22 @@ def run_case(case: Case, contender: Contender, *, seed: int) -> CaseRun:
     started_s = time.process_time()
     rows, arrivals_s, capacity_rps = work_of(case, seed)
     predicted_by = SYSTEMS[contender.policy].predictor or contender.predictor
+    predictor = make_predictor(predicted_by, rows, seed=seed)
     system = assemble(
         contender.policy,
-        make_predictor(predicted_by, rows, seed=seed),
+        Spread(predictor) if contender.forecast else predictor,
         options=SystemOptions(
             tail_weight=contender.tail_weight,
             kv_tokens=case.kv_tokens,
             parameters=dict(contender.parameters),
         ),
     )
+    forecast = (KvForecast(capacity_tokens=case.kv_tokens),) if contender.forecast else ()
     setup = Setup(
         rows=rows,
         arrivals_s=arrivals_s,
         policy=system.policy,
-        rules=system.rules,
+        rules=(*system.rules, *forecast),
         predictor=system.predictor,
         costs=load_cost_model(case.costs),
         slots=case.slots,

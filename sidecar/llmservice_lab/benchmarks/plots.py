@@ -62,7 +62,10 @@ def name_points(axes: Any, points: Mapping[str, tuple[float, float]]) -> None:
         axes.annotate(
             name, xy=points[name], xycoords="data", textcoords="axes fraction",
             xytext=(1.03, (place + 0.5) / len(ordered)), fontsize=7, va="center",
-            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.5},
+            arrowprops={
+                "arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.5, "relpos": (0, 0.5),
+                "shrinkA": 0,
+            },
         )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from llmservice_lab.systems import SYSTEMS
 
 WEIGHTS: Final = (0.0, 0.25, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0)
 PREDICTORS: Final = {"oracle": "true lengths", NOISY: "predicted, tau 0.6"}
+FARTHEST: Final = 1.25  # x FCFS's mean
 TAILS: Final[tuple[figures.Figure, ...]] = ("p99", "p999")
 
 OWN_FIGURES: Final[Mapping[str, str]] = {
@@ -80,6 +81,9 @@ def _lines(page: Page) -> Iterator[str]:
         )
         yield page.image(f"pareto-{_file(predictor)}", about=f"Mean against tails, {words}")
         yield ""
+        if far := off_the_plot(page, predictor):
+            yield f"Not drawn, with a mean above {FARTHEST:g} x FCFS: {', '.join(far)}."
+            yield ""
         _draw(page, predictor)
     yield "### What the papers report for themselves"
     yield ""
@@ -133,8 +137,18 @@ def _file(predictor: str) -> str:
     return "oracle" if predictor == "oracle" else "predicted"
 
 
+def off_the_plot(page: Page, predictor: str) -> list[str]:
+    """Systems so far off that nothing could be told apart if they were drawn, too."""
+    means = {name: point(page, given(name, predictor))["mean"] for name in SYSTEMS}
+    return [name for name, mean in means.items() if mean > FARTHEST]
+
+
 def _draw(page: Page, predictor: str) -> None:
-    others = {name: point(page, given(name, predictor)) for name in SYSTEMS if name != "SSJF"}
+    others = {
+        name: point(page, given(name, predictor))
+        for name in SYSTEMS
+        if name not in ("SSJF", *off_the_plot(page, predictor))
+    }
     line = [point(page, weighted(predictor, weight)) for weight in WEIGHTS]
     path = page.images / f"pareto-{_file(predictor)}.svg"
     with figure(path, columns=2, height=5.4) as both:
