@@ -16,12 +16,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, cast
 
+import llmservice_api
+
 from llmservice_lab.engine.cpu import CPU_ENVIRONMENT
 from llmservice_lab.engine.environment import EngineEnvironmentError, ensure_engine_python
 from llmservice_lab.results import RequestRecord
 from llmservice_lab.simulator import Setup
 
-_SOURCES: Final = Path(__file__).parents[1]
+# Where our packages lie: the predictor that learns during a run reads its settings' types.
+_SOURCES: Final = (Path(__file__).parents[1], Path(llmservice_api.__file__).parents[1])
 _LOG_LINES: Final = 15
 
 
@@ -104,5 +107,9 @@ def _environment() -> dict[str, str]:
         inherited
         | CPU_ENVIRONMENT
         # Same numbers in every process, and of vLLM's log only what went wrong.
-        | {"PYTHONPATH": str(_SOURCES), "PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+        | {
+            "PYTHONPATH": os.pathsep.join(map(str, _SOURCES)),
+            "PYTHONHASHSEED": "0",
+            "VLLM_LOGGING_LEVEL": "ERROR",
+        }
     )

@@ -11,6 +11,7 @@ import pytest
 from llmservice_lab.cost_model import COST_MODELS
 from llmservice_lab.results import RequestRecord
 from llmservice_lab.sim_engine import EngineOptions
+from llmservice_lab.sim_plan import make_sim_predictor
 from llmservice_lab.sim_predictors import oracle
 from llmservice_lab.simulator import Setup, measure_capacity, simulate
 from llmservice_lab.vllm_engine_process import VllmSimulator
@@ -102,6 +103,19 @@ def test_slices_resume_on_what_the_prefix_cache_holds(vllm: VllmSimulator) -> No
     assert [r.output_tokens for r in records] == [r.output_tokens for r in setup.rows]
     without = vllm.simulate(replace(setup, options=EngineOptions(prefix_caching=False)))
     assert finished(without) > finished(records)
+
+
+@pytest.mark.parametrize("name", ["default", "none"])
+def test_a_predictor_that_learns_during_the_run_learns_the_same(
+    vllm: VllmSimulator, name: str
+) -> None:
+    rows = [replace(r, prompt="why? " * r.prompt_tokens) for r in rows_of(COUNT, seed=9)]
+    setup = replace(setup_of(rows, Ssjf(), load=0.95), guarded=True)
+    records, again = (
+        run(replace(setup, predictor=make_sim_predictor(name, rows, seed=1)))
+        for run in (vllm.simulate, simulate)
+    )
+    assert_same_course(records, again)
 
 
 def test_a_cached_prefix_is_not_computed_again(vllm: VllmSimulator) -> None:
