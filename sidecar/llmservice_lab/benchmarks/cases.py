@@ -72,7 +72,6 @@ class Contender:
     predictor: str
     tail_weight: float = 1.0
     guarded: bool = False
-    parameters: tuple[tuple[str, str], ...] = ()
     forecast: bool = False
 
 
@@ -95,30 +94,7 @@ ORACLE_SJF: Final = Contender(policy="SSJF", predictor="oracle", tail_weight=0.0
 def run_case(case: Case, contender: Contender, *, seed: int) -> CaseRun:
     """Simulate it. The same arguments give the same figures, but for `cpu_s`."""
     started_s = time.process_time()
-    rows, arrivals_s, capacity_rps = work_of(case, seed)
-    predicted_by = SYSTEMS[contender.policy].predictor or contender.predictor
-    predictor = make_predictor(predicted_by, rows, seed=seed)
-    system = assemble(
-        contender.policy,
-        Spread(predictor) if contender.forecast else predictor,
-        options=SystemOptions(
-            tail_weight=contender.tail_weight,
-            kv_tokens=case.kv_tokens,
-            parameters=dict(contender.parameters),
-        ),
-    )
-    forecast = (KvForecast(capacity_tokens=case.kv_tokens),) if contender.forecast else ()
-    setup = Setup(
-        rows=rows,
-        arrivals_s=arrivals_s,
-        policy=system.policy,
-        rules=(*system.rules, *forecast),
-        predictor=system.predictor,
-        costs=load_cost_model(case.costs),
-        slots=case.slots,
-        guarded=contender.guarded,
-        options=EngineOptions(kv_tokens=case.kv_tokens),
-    )
+    setup, capacity_rps = _setup(case, contender, seed)
     records = simulate(setup)
     labels = RunLabels(
         policy=contender.policy,
@@ -133,11 +109,36 @@ def run_case(case: Case, contender: Contender, *, seed: int) -> CaseRun:
             [each.finished_s - each.arrival_s for each in records if each.finished_s is not None]
         ),
         capacity_rps=capacity_rps,
-        span_s=arrivals_s[-1] - arrivals_s[0],
+        span_s=setup.arrivals_s[-1] - setup.arrivals_s[0],
         slowdown_p99=_slowdown_p99(records),
         timeline=timeline_of(records, case.single) if case.single else None,
         cpu_s=time.process_time() - started_s,
     )
+
+
+def _setup(case: Case, contender: Contender, seed: int) -> tuple[Setup, float]:
+    """What is simulated, and the capacity that its load is a multiple of."""
+    rows, arrivals_s, capacity_rps = work_of(case, seed)
+    predicted_by = SYSTEMS[contender.policy].predictor or contender.predictor
+    predictor = make_predictor(predicted_by, rows, seed=seed)
+    system = assemble(
+        contender.policy,
+        Spread(predictor) if contender.forecast else predictor,
+        options=SystemOptions(tail_weight=contender.tail_weight, kv_tokens=case.kv_tokens),
+    )
+    forecast = (KvForecast(capacity_tokens=case.kv_tokens),) if contender.forecast else ()
+    setup = Setup(
+        rows=rows,
+        arrivals_s=arrivals_s,
+        policy=system.policy,
+        rules=(*system.rules, *forecast),
+        predictor=system.predictor,
+        costs=load_cost_model(case.costs),
+        slots=case.slots,
+        guarded=contender.guarded,
+        options=EngineOptions(kv_tokens=case.kv_tokens),
+    )
+    return setup, capacity_rps
 
 
 @lru_cache(maxsize=8)
