@@ -21,6 +21,7 @@ from llmservice_lab.benchmarks.sections import (
     losses,
     memory,
     robust,
+    seconds,
     shapes,
     wide,
 )
@@ -36,6 +37,7 @@ SECTIONS: Final[Sequence[Section]] = (
     contest.SECTION,
     memory.SECTION,
     losses.SECTION,
+    seconds.SECTION,
     shapes.BY_LENGTH,
     shapes.BY_LOAD,
     bursts.SECTION,

@@ -11,7 +11,7 @@ from llmservice_lab.benchmarks.cases import FCFS, ORACLE_SJF, Case, CaseRun, Con
 from llmservice_lab.benchmarks.runner import Results
 from llmservice_lab.benchmarks.statistics import Estimate
 
-Group: TypeAlias = Literal["e2e_s", "ttft_s", "queue_wait_s", "everything_s"]
+Group: TypeAlias = Literal["e2e_s", "ttft_s", "queue_wait_s", "tpot_s", "everything_s"]
 Figure: TypeAlias = Literal["mean", "p50", "p90", "p99", "p999", "max"]
 BurstFigure: TypeAlias = Literal["burst_mean_e2e_s", "burst_p99_e2e_s", "recovered_s"]
 
