@@ -111,7 +111,7 @@ def test_who_cannot_meet_its_deadline_is_rejected() -> None:
     assert records[-1].outcome is Outcome.REJECTED
 
 
-class AtMost:
+class TokenBudget:
     """An admission rule: the answers that run may have so many tokens left together."""
 
     def __init__(self, tokens: float) -> None:
@@ -131,7 +131,7 @@ class AtMost:
 )
 def test_rules_see_how_far_the_running_requests_are(arrival_s: float, admitted_s: float) -> None:
     setup = one_slot(Fcfs(), arrivals_s=[0.0, arrival_s])
-    _, second = simulate(replace(setup, slots=4, rules=(AtMost(100),)))
+    _, second = simulate(replace(setup, slots=4, rules=(TokenBudget(100),)))
     assert second.admitted_s == admitted_s
 
 
