@@ -96,9 +96,10 @@ def test_a_request_costs_little_more_beside_a_hundred_thousand_than_beside_a_tho
         name: {depth: Crowd(policy, depth=depth).us_per_request() for depth in DEPTHS}
         for name, policy in policies.items()
     }
-    rows["SSJF, 10 tenants"] = {
-        depth: Crowd(Ssjf(), depth=depth, tenants=10).us_per_request() for depth in DEPTHS
-    }
+    for tenants in (10, 1_000):
+        rows[f"SSJF, {tenants:,} tenants"] = {
+            depth: Crowd(Ssjf(), depth=depth, tenants=tenants).us_per_request() for depth in DEPTHS
+        }
     print(table(rows))
     for costs in rows.values():
         assert costs[100_000] < 5 * costs[1_000]

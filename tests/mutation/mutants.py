@@ -139,7 +139,7 @@ MUTANTS = (
     Mutant(
         "a settled charge stays as predicted",
         "gate.py",
-        "self._lanes.shares.settle(flight.charge, charge_of(running.request, output_tokens=real))",
+        "self._lanes.settle(flight.charge, charge_of(running.request, output_tokens=real))",
         "pass",
     ),
     Mutant(
@@ -162,15 +162,27 @@ MUTANTS = (
     ),
     Mutant(
         "tenants within the slack take turns by account alone",
-        "lanes.py",
-        "bound = min(map(self.shares.account, lanes)) + self.shares.slack_tokens",
-        "bound = min(map(self.shares.account, lanes))",
+        "level.py",
+        "bound = self.least() + self._shares.slack_tokens",
+        "bound = self.least()",
+    ),
+    Mutant(
+        "who was put aside stays there",
+        "level.py",
+        "while self._aside and self._aside.first()[0] <= bound:",
+        "while False:",
+    ),
+    Mutant(
+        "a tenant's place is kept when its account changes",
+        "level.py",
+        "        if tenant in self.lanes:\n            self._changed.add(tenant)",
+        "        pass",
     ),
     Mutant(
         "no tenant is ever held back",
-        "lanes.py",
-        "if self.shares.account(tenant) <= bound",
-        "if bound == bound",
+        "level.py",
+        "            if account <= bound:",
+        "            if account <= bound or account > bound:",
     ),
     Mutant(
         "a full queue displaces the head of the longest lane",
@@ -181,7 +193,7 @@ MUTANTS = (
     Mutant(
         "a wait is foreseen in arrival order",
         "lanes.py",
-        "yield from takewhile(lambda other: _rank(other) < _rank(item), ordered)",
+        "yield from takewhile(lambda other: rank(other) < rank(item), ordered)",
         "yield from takewhile(lambda other: other.number < item.number, ordered)",
     ),
     Mutant(
@@ -199,14 +211,14 @@ MUTANTS = (
     Mutant(
         "each newcomer is owed more than the one before",
         "fair_share.py",
-        "self._floor = max(self._floor, min(map(self.account, waiting)))",
-        "self._floor = min(map(self.account, waiting))",
+        "self._floor = max(self._floor, least)",
+        "self._floor = least",
     ),
     Mutant(
         "a tenant that waits is forgotten",
         "fair_share.py",
-        "if tenant not in waiting), None)",
-        "), None)",
+        "if not waits(tenant):",
+        "if tenant:",
     ),
     Mutant(
         "costs are of real tokens, not of predicted ones",

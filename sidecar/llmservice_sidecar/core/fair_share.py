@@ -9,7 +9,8 @@ and whoever comes back may be twice as much behind the others, so that it goes f
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ from llmservice_sidecar.core.request import Request
 SLACK_TOKENS_PER_SLOT: Final = 128.0
 RETURN_CREDIT: Final = 2.0  # slacks
 MAX_REMEMBERED: Final = 4096  # tenants; beyond, who came back longest ago is forgotten
+FORGET_TRIES: Final = 8
 NO_CONTEST: Final = -1
 
 
@@ -43,7 +45,7 @@ class FairShare:
 
     def __init__(self) -> None:
         self.slots = 1  # of the limit
-        self._accounts: dict[str, float] = {}  # in order of last return
+        self._accounts: OrderedDict[str, float] = OrderedDict()  # in order of last return
         self._floor = 0.0  # the highest that the least account of those who wait has been
         self._contest = 0
 
@@ -56,18 +58,18 @@ class FairShare:
         """Tokens on the tenant's account."""
         return self._accounts.get(tenant, 0.0)
 
-    def came_back(self, tenant: str, *, waiting: Set[str]) -> None:
-        """The tenant has requests waiting again; `waiting`: all tenants that wait already.
+    def came_back(self, tenant: str, *, least: float | None, waits: Callable[[str], bool]) -> None:
+        """The tenant has requests waiting again; `least`: the least account of those who wait.
 
         The credit counts from the floor, not from the least account now: or each newcomer would
         start further behind than the one before.
         """
-        if waiting:
-            self._floor = max(self._floor, min(map(self.account, waiting)))
+        if least is not None:
+            self._floor = max(self._floor, least)
         owed = self._floor - RETURN_CREDIT * self.slack_tokens
         account = max(self._accounts.pop(tenant, 0.0), owed)
         if len(self._accounts) >= MAX_REMEMBERED:
-            self._forget(waiting)
+            self._forget(waits)
         self._accounts[tenant] = account
 
     def close(self) -> None:
@@ -88,11 +90,14 @@ class FairShare:
         if charge.contest == self._contest and charge.tenant in self._accounts:
             self._accounts[charge.tenant] += tokens - charge.tokens
 
-    def _forget(self, waiting: Set[str]) -> None:
-        """Close the first account of a tenant that does not wait."""
-        gone = next((tenant for tenant in self._accounts if tenant not in waiting), None)
-        if gone is not None:
-            del self._accounts[gone]
+    def _forget(self, waits: Callable[[str], bool]) -> None:
+        """Close an account of a tenant that does not wait, if one is found soon."""
+        for _ in range(FORGET_TRIES):
+            tenant = next(iter(self._accounts))
+            if not waits(tenant):
+                del self._accounts[tenant]
+                return
+            self._accounts.move_to_end(tenant)
 
 
 def charge_of(request: Request, *, output_tokens: float | None = None) -> float:

@@ -52,7 +52,7 @@ class Gate:
         self._max_queued = max_queued
         self._max_queued_tokens = max_queued_tokens
         self._lanes = Lanes()
-        self._lanes.shares.slots = limit_slots
+        self._lanes.grow(limit_slots)
         self._numbers = itertools.count()
         self._overtaking = Overtaking()
         self._outlook = Outlook(
@@ -163,7 +163,7 @@ class Gate:
     def resize(self, limit_slots: int, *, now: float) -> Sequence[RequestId]:
         """A new limit. After a shrink nobody is admitted until enough have left."""
         self._room.limit_slots = limit_slots
-        self._lanes.shares.slots = limit_slots
+        self._lanes.grow(limit_slots)
         return self.rekey(now=now)
 
     def set_policy(self, policy: OrderingPolicy, *, now: float) -> Sequence[RequestId]:
@@ -303,7 +303,7 @@ class Gate:
             self._overtaking.depart(item.number)
         if overtook:
             self._overtaking.went_ahead(item.number, request.id)
-        charge = self._lanes.shares.charge(request.tenant or "", charge_of(request))
+        charge = self._lanes.charge(request)
         running = Running(request=request, admitted_at=now)
         self._room.enter(Flight(running, standing, charge, promoted=turn.promoted))
 
@@ -330,7 +330,7 @@ class Gate:
         """It has left: correct its tenant's account, and learn from a complete answer."""
         running = flight.running
         real = running.generated if output_tokens is None else output_tokens
-        self._lanes.shares.settle(flight.charge, charge_of(running.request, output_tokens=real))
+        self._lanes.settle(flight.charge, charge_of(running.request, output_tokens=real))
         if output_tokens is not None:
             rates = self._order.estimator.rates
             rates.finished(running, output_tokens=output_tokens, now=now)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
-from itertools import chain, takewhile
+from itertools import takewhile
 
 from llmservice_sidecar.core.costs import ServiceCosts
-from llmservice_sidecar.core.fair_share import FairShare
-from llmservice_sidecar.core.queue import Key, RequestQueue, Waiting
+from llmservice_sidecar.core.fair_share import Charge, FairShare, charge_of
+from llmservice_sidecar.core.level import Level, rank
+from llmservice_sidecar.core.queue import Key, Waiting
 from llmservice_sidecar.core.request import Request, RequestId
 
 
@@ -21,8 +22,8 @@ class Lanes:
     """The waiting requests, with the sums of their tokens."""
 
     def __init__(self) -> None:
-        self.shares = FairShare()
-        self._levels: dict[int, dict[str, RequestQueue]] = {}  # the highest first
+        self._shares = FairShare()
+        self._levels: dict[int, Level] = {}  # the highest first
         self._by_id: OrderedDict[RequestId, Waiting] = OrderedDict()  # in order of arrival
         self._prefill_tokens = 0
         self._predicted_tokens = 0.0
@@ -55,6 +56,10 @@ class Lanes:
         """All that wait, the earliest first."""
         return self._by_id.values()
 
+    def grow(self, limit_slots: int) -> None:
+        """The limit is so many slots now, and the slack of fair shares grows with it."""
+        self._shares.slots = limit_slots
+
     def get(self, request_id: RequestId) -> Waiting | None:
         return self._by_id.get(request_id)
 
@@ -64,7 +69,7 @@ class Lanes:
         self._by_id[request.id] = item
         self._prefill_tokens += request.prefill_tokens
         self._predicted_tokens += request.predicted_tokens
-        self._lane(request).push(item)
+        self._level(request).push(_tenant(request), item)
 
     def remove(self, request_id: RequestId) -> Waiting:
         """Take a request out, wherever it stands. Raises KeyError if it is not queued."""
@@ -73,63 +78,64 @@ class Lanes:
         self._prefill_tokens -= request.prefill_tokens
         self._predicted_tokens -= request.predicted_tokens
         level = self._levels[request.priority]
-        lane = level[_tenant(request)]
-        lane.remove(item)
-        if not lane:
-            del level[_tenant(request)]
-            if not level:
-                del self._levels[request.priority]
+        level.remove(_tenant(request), item)
+        if not level.lanes:
+            del self._levels[request.priority]
         if not self._by_id:
             self._predicted_tokens = 0.0  # sums of floats drift
-            self.shares.close()
+            self._shares.close()
         return item
 
     def update(self, request_id: RequestId, request: Request, key: Key) -> None:
         """Another prediction of a request that waits: it keeps its number. Raises KeyError."""
         old = self._by_id[request_id]
-        lane = self._levels[old.request.priority][_tenant(old.request)]
-        lane.remove(old)
+        tenant, level = _tenant(old.request), self._levels[old.request.priority]
+        level.remove(tenant, old)
         self._predicted_tokens += request.predicted_tokens - old.request.predicted_tokens
         old.key, old.request = key, request
-        lane.push(old)
+        level.push(tenant, old)
 
     def head(self, level: int) -> Waiting:
-        """Whose turn it is on this level: the smallest key among tenants within the slack.
+        """Whose turn it is on this level. Raises KeyError when nobody waits there."""
+        return self._levels[level].head()
 
-        Raises KeyError when nobody waits there.
-        """
-        lanes = self._levels[level]
-        if len(lanes) == 1:
-            return next(iter(lanes.values())).head
-        bound = min(map(self.shares.account, lanes)) + self.shares.slack_tokens
-        within = (lane for tenant, lane in lanes.items() if self.shares.account(tenant) <= bound)
-        return min((lane.head for lane in within), key=_rank)
+    def charge(self, request: Request) -> Charge:
+        """It runs: put it on its tenant's account as predicted."""
+        tenant = _tenant(request)
+        charge = self._shares.charge(tenant, charge_of(request))
+        self._charged(tenant)
+        return charge
+
+    def settle(self, charge: Charge, tokens: float) -> None:
+        """It has left: so many tokens it was in the end."""
+        self._shares.settle(charge, tokens)
+        self._charged(charge.tenant)
 
     def before(self, item: Waiting) -> int:
         """How many stand before it: all of higher levels, and smaller keys on its own."""
         count = 0
-        for level, lanes in self._levels.items():
-            if level > item.request.priority:
-                count += sum(map(len, lanes.values()))
-            elif level == item.request.priority:
-                count += sum(lane.before(item.key, item.number) for lane in lanes.values())
+        for priority, level in self._levels.items():
+            if priority > item.request.priority:
+                count += len(level)
+            elif priority == item.request.priority:
+                lanes = level.lanes.values()
+                count += sum(lane.before(item.key, item.number) for lane in lanes)
         return count
 
     def rekey(self, key_of: Callable[[Request], Key]) -> None:
         """Give all a new key. O(n log n)."""
-        for lanes in self._levels.values():
-            for lane in lanes.values():
-                lane.rekey(key_of)
+        for level in self._levels.values():
+            level.rekey(key_of)
         self._predicted_tokens = sum(item.request.predicted_tokens for item in self._by_id.values())
 
     def ahead_of(self, item: Waiting) -> Iterator[Waiting]:
         """Who stands before it, as `before` counts them, in their order."""
-        for level, lanes in self._levels.items():
-            ordered = merge(*lanes.values(), key=_rank)
-            if level > item.request.priority:
+        for priority, level in self._levels.items():
+            ordered = merge(*level.lanes.values(), key=rank)
+            if priority > item.request.priority:
                 yield from ordered
-            elif level == item.request.priority:
-                yield from takewhile(lambda other: _rank(other) < _rank(item), ordered)
+            elif priority == item.request.priority:
+                yield from takewhile(lambda other: rank(other) < rank(item), ordered)
 
     def make_room(self, request: Request) -> Waiting | None:
         """Take out whom a full queue can spare for this request; None: nobody.
@@ -140,8 +146,8 @@ class Lanes:
         if not self._by_id:
             return None
         lowest = min(self._levels)
-        lanes = self._levels[lowest]
-        longest = max(lanes.values(), key=lambda lane: (len(lane), _rank(lane.last)))
+        lanes = self._levels[lowest].lanes
+        longest = max(lanes.values(), key=lambda lane: (len(lane), rank(lane.last)))
         if lowest == request.priority:
             own = lanes.get(_tenant(request))
             if len(longest) <= (0 if own is None else len(own)) + 1:
@@ -150,22 +156,25 @@ class Lanes:
             return None
         return self.remove(longest.last.request.id)
 
-    def _lane(self, request: Request) -> RequestQueue:
-        level = self._levels.get(request.priority)
+    def _level(self, request: Request) -> Level:
+        """The level on which it is about to wait; its tenant is part of the contest from now on."""
+        tenant, level = _tenant(request), self._levels.get(request.priority)
+        if level is not None and tenant in level.lanes:
+            return level
+        least = min((other.least() for other in self._levels.values()), default=None)
+        self._shares.came_back(tenant, least=least, waits=self._waits)
+        self._charged(tenant)
         if level is None:
-            level = self._levels[request.priority] = {}
+            level = self._levels[request.priority] = Level(self._shares)
             self._levels = dict(sorted(self._levels.items(), reverse=True))
-        tenant = _tenant(request)
-        lane = level.get(tenant)
-        if lane is None:
-            waiting = set(chain.from_iterable(self._levels.values()))
-            self.shares.came_back(tenant, waiting=waiting)
-            lane = level[tenant] = RequestQueue()
-        return lane
+        return level
 
+    def _waits(self, tenant: str) -> bool:
+        return any(tenant in level.lanes for level in self._levels.values())
 
-def _rank(item: Waiting) -> tuple[Key, int]:
-    return (item.key, item.number)
+    def _charged(self, tenant: str) -> None:
+        for level in self._levels.values():
+            level.charged(tenant)
 
 
 def _tenant(request: Request) -> str:

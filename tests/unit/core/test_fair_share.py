@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import pytest
 from llmservice_sidecar.core.fair_share import (
     MAX_REMEMBERED,
@@ -14,11 +16,17 @@ CREDIT_TOKENS = 2 * 128.0  # of one slot
 FAR = 100 * CREDIT_TOKENS
 
 
+def came_back(shares: FairShare, tenant: str, *, waiting: Set[str] = frozenset()) -> None:
+    """The tenant waits again beside those who wait."""
+    least = min(map(shares.account, waiting), default=None)
+    shares.came_back(tenant, least=least, waits=lambda other: other in waiting)
+
+
 def contest(*tenants: str) -> FairShare:
     """All these wait."""
     shares = FairShare()
     for number, tenant in enumerate(tenants):
-        shares.came_back(tenant, waiting=set(tenants[:number]))
+        came_back(shares, tenant, waiting=set(tenants[:number]))
     return shares
 
 
@@ -40,7 +48,7 @@ def test_the_slack_grows_with_the_slots(slots: int, slack_tokens: float) -> None
 def test_without_a_contest_nothing_is_charged() -> None:
     shares = FairShare()
     charge = shares.charge("a", 100.0)
-    shares.came_back("a", waiting=set())
+    came_back(shares, "a", waiting=set())
     shares.settle(charge, 9000.0)
     assert shares.account("a") == 0.0
 
@@ -49,7 +57,7 @@ def test_accounts_end_with_the_contest() -> None:
     shares = contest("a", "b")
     charge = shares.charge("a", 100.0)
     shares.close()
-    shares.came_back("a", waiting=set())
+    came_back(shares, "a", waiting=set())
     shares.settle(charge, 700.0)
     assert shares.account("a") == 0.0
 
@@ -57,7 +65,7 @@ def test_accounts_end_with_the_contest() -> None:
 def test_who_comes_back_is_owed_no_more_than_the_credit() -> None:
     shares = contest("a", "b")
     shares.charge("a", FAR)
-    shares.came_back("b", waiting={"a"})
+    came_back(shares, "b", waiting={"a"})
     assert shares.account("b") == FAR - CREDIT_TOKENS
 
 
@@ -65,7 +73,7 @@ def test_who_comes_back_keeps_what_it_has_had() -> None:
     shares = contest("a", "b")
     shares.charge("a", FAR)
     shares.charge("b", FAR + 5)
-    shares.came_back("b", waiting={"a"})
+    came_back(shares, "b", waiting={"a"})
     assert shares.account("b") == FAR + 5
 
 
@@ -74,7 +82,7 @@ def test_each_newcomer_is_owed_the_same() -> None:
     shares.charge("old", FAR)
     waiting = {"old"}
     for name in ("new 1", "new 2", "new 3"):
-        shares.came_back(name, waiting=waiting)
+        came_back(shares, name, waiting=waiting)
         waiting.add(name)
         assert shares.account(name) == FAR - CREDIT_TOKENS
 
@@ -83,17 +91,17 @@ def test_a_tenant_that_waits_on_another_level_too_is_owed_nothing_for_that() -> 
     shares = contest("a", "b")
     shares.charge("a", FAR)
     shares.charge("b", FAR)
-    shares.came_back("a", waiting={"a", "b"})
+    came_back(shares, "a", waiting={"a", "b"})
     assert shares.account("a") == FAR
 
 
 def test_who_waits_is_never_forgotten() -> None:
     shares = contest("waits")
     shares.charge("waits", 50.0)
-    shares.came_back("leaves", waiting={"waits"})
+    came_back(shares, "leaves", waiting={"waits"})
     shares.charge("leaves", 60.0)
     for number in range(MAX_REMEMBERED):
-        shares.came_back(f"passer-by {number}", waiting={"waits"})
+        came_back(shares, f"passer-by {number}", waiting={"waits"})
     assert shares.account("waits") == 50.0
     assert shares.account("leaves") == 0.0
 
@@ -102,8 +110,8 @@ def test_more_tenants_may_wait_than_are_remembered_otherwise() -> None:
     waiting = {f"t{number}" for number in range(MAX_REMEMBERED)}
     shares = FairShare()
     for tenant in waiting:
-        shares.came_back(tenant, waiting=set())
-    shares.came_back("one more", waiting=waiting)
+        came_back(shares, tenant, waiting=set())
+    came_back(shares, "one more", waiting=waiting)
     for tenant in ("t0", "one more"):
         shares.charge(tenant, 7.0)
         assert shares.account(tenant) == 7.0
