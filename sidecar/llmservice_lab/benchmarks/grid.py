@@ -28,7 +28,7 @@ class Effort:
     requests: int
     bursts: int
     seeds: tuple[int, ...]
-    agreement_requests: int = 3000
+    agreement_requests: int = 1500
 
 
 FULL: Final = Effort(requests=11_120, bursts=2, seeds=(1, 2, 3, 4, 5))

@@ -23,12 +23,15 @@ from llmservice_lab.benchmarks.plots import (
 from llmservice_lab.benchmarks.runner import Wanted
 from llmservice_lab.benchmarks.sections.loaded import average, weighted
 from llmservice_lab.benchmarks.sections.section import Page, Section
+from llmservice_lab.benchmarks.statistics import Estimate
 from llmservice_lab.systems import SYSTEMS
 
 WEIGHTS: Final = (0.0, 0.25, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0)
 PREDICTORS: Final = {"oracle": "true lengths", NOISY: "predicted, tau 0.6"}
 FARTHEST: Final = 1.25  # x FCFS's mean
-TAILS: Final[tuple[figures.Figure, ...]] = ("p99", "p999")
+AHEAD: Final = 0.005  # of FCFS's mean: less is noise
+TAIL_WORDS: Final[dict[figures.Figure, str]] = {"p99": "p99", "p999": "p99.9"}
+TAILS: Final = tuple(TAIL_WORDS)
 
 OWN_FIGURES: Final[Mapping[str, str]] = {
     "SSJF": "JCT -30.5 to -39.6 %, throughput 2.2 to 3.6 x (at the 25th completion percentile)",
@@ -103,17 +106,32 @@ def point(page: Page, who: Contender) -> dict[figures.Figure, float]:
     return {n: average(page.results, cases(page.grid), who, n).value for n in asked}
 
 
-def beside_front(page: Page, name: str, predictor: str, tail: figures.Figure) -> float | None:
+def beside_front(page: Page, name: str, predictor: str, tail: figures.Figure) -> Estimate | None:
     """Mean of a system less that of our front at the same tail; None beyond the front's ends."""
-    front = sorted(
+    front = [
         (at[tail], at["mean"]) for at in (point(page, weighted(predictor, w)) for w in WEIGHTS)
-    )
-    front.insert(0, (1.0, 1.0))  # FCFS: an infinite tail weight
-    tails, means = zip(*sorted(front), strict=True)
-    at = point(page, given(name, predictor))
-    if not tails[0] <= at[tail] <= tails[-1]:
+    ]
+    # FCFS: an infinite tail weight.
+    tails, means = zip(*sorted([(1.0, 1.0), *front]), strict=True)
+    at = point(page, given(name, predictor))[tail]
+    if not tails[0] <= at <= tails[-1]:
         return None
-    return at["mean"] - float(np.interp(at[tail], tails, means))
+    ours = float(np.interp(at, tails, means))
+    mean = average(page.results, cases(page.grid), given(name, predictor), "mean")
+    return Estimate(mean.value - ours, mean.low - ours, mean.high - ours)
+
+
+def beyond_front(page: Page, predictor: str) -> list[str]:
+    """Systems that lie beyond our front by more than noise, in words; not those that know more."""
+    found: list[str] = []
+    for name, system in SYSTEMS.items():
+        if name == "SSJF" or (system.predictor == "oracle" and predictor != "oracle"):
+            continue
+        for tail, words in TAIL_WORDS.items():
+            beside = beside_front(page, name, predictor, tail)
+            if beside is not None and beside.high < -AHEAD:
+                found.append(f"{name} by {-beside.value:.3f} at an equal {words}")
+    return found
 
 
 def _row(page: Page, name: str, predictor: str) -> tuple[str, ...]:
@@ -122,7 +140,7 @@ def _row(page: Page, name: str, predictor: str) -> tuple[str, ...]:
         average(page.results, cases(page.grid), given(name, predictor), each) for each in asked
     ]
     beside = [beside_front(page, name, predictor, each) for each in TAILS]
-    words = ["no such tail" if each is None else f"{each:+.3f}" for each in beside]
+    words = ["no such tail" if each is None else f"{each.value:+.3f}" for each in beside]
     if name == "SSJF":
         words = ["on it", "on it"]
     return (name, *map(cell, ratios), *words)
@@ -163,7 +181,7 @@ def _draw(page: Page, predictor: str) -> None:
             )  # fmt: skip
             name_points(axes, {name: (at[tail], at["mean"]) for name, at in others.items()})
             plain_log_scale(axes)
-            across = f"{'p99' if tail == 'p99' else 'p99.9'} over FCFS"
+            across = f"{TAIL_WORDS[tail]} over FCFS"
             decorate(axes, title=PREDICTORS[predictor], across=across, up="mean over FCFS")
         both[0].legend(loc="upper left")
 

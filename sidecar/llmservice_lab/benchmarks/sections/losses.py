@@ -12,11 +12,9 @@ from llmservice_lab.benchmarks.runner import Wanted
 from llmservice_lab.benchmarks.sections import contest, loaded
 from llmservice_lab.benchmarks.sections.section import Page, Section
 from llmservice_lab.benchmarks.sections.shapes import decile
-from llmservice_lab.systems import SYSTEMS
 
 TAILS: Final[dict[figures.Figure, str]] = {"p99": "p99", "p999": "p99.9"}
 NOTHING: Final = 0.02  # of FCFS's mean: less than this is not worth a model
-AHEAD: Final = 0.005  # of FCFS's mean: below this it is noise
 
 
 def _wanted(grid: Grid) -> list[Wanted]:
@@ -73,20 +71,12 @@ def _short_of_oracle(page: Page, cases: list[Case], noisy: Contender) -> Iterato
 
 
 def _ahead(page: Page) -> Iterator[str]:
-    found = [
-        f"{name} ({words}, equal {tail}: {behind:+.3f})"
-        for predictor, words in contest.PREDICTORS.items()
-        for name in SYSTEMS
-        if name != "SSJF"
-        for tail in contest.TAILS
-        if (behind := contest.beside_front(page, name, predictor, tail)) is not None
-        and behind < -AHEAD
-    ]
-    if found:
-        yield "- **Beyond our front** in the comparison (mean over FCFS at an equal tail):"
-        yield f"  {'; '.join(found)}."
-    else:
-        yield "- No system of the comparison lies beyond our front by more than noise."
+    for predictor, words in contest.PREDICTORS.items():
+        if found := contest.beyond_front(page, predictor):
+            yield f"- **Beyond our front** in the comparison, {words} (mean over FCFS):"
+            yield f"  {'; '.join(found)}."
+        else:
+            yield f"- No system lies beyond our front by more than noise, {words}."
 
 
 def _words(figure: Callable[[Case], float], case: Case) -> str:
