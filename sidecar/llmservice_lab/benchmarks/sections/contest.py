@@ -26,7 +26,7 @@ from llmservice_lab.benchmarks.sections.section import Page, Section
 from llmservice_lab.benchmarks.statistics import Estimate
 from llmservice_lab.systems import SYSTEMS
 
-WEIGHTS: Final = (0.0, 0.25, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0)
+WEIGHTS: Final = (0.0, 0.25, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0)
 PREDICTORS: Final = {"oracle": "true lengths", NOISY: "predicted, tau 0.6"}
 FARTHEST: Final = 1.25  # x FCFS's mean
 AHEAD: Final = 0.005  # of FCFS's mean: less is noise
@@ -183,7 +183,8 @@ def _draw(page: Page, predictor: str) -> None:
             plain_log_scale(axes)
             across = f"{TAIL_WORDS[tail]} over FCFS"
             decorate(axes, title=PREDICTORS[predictor], across=across, up="mean over FCFS")
-        both[0].legend(loc="upper left")
+        # Below the axes: there is a point in every corner.
+        both[0].legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=2)
 
 
 SECTION: Final = Section(title="Every system of the field", wanted=_wanted, lines=_lines)
