@@ -29,8 +29,8 @@ SUITES = (
     *(
         f"tests/property/test_{name}.py"
         for name in (
-            *("queue", "sorted_blocks", "in_flight", "gate_machine", "policies_machine"),
-            *("gate_traces", "fairness", "promises"),
+            *("queue", "sorted_blocks", "level", "in_flight", "gate_machine"),
+            *("policies_machine", "gate_traces", "fairness", "promises"),
         )
     ),
 )

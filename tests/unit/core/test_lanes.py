@@ -1,0 +1,54 @@
+"""All that wait: levels, tenants, and whose account outlives a crowd of others."""
+
+from __future__ import annotations
+
+import pytest
+from llmservice_sidecar.core.fair_share import MAX_REMEMBERED
+from llmservice_sidecar.core.gamma import WorkEstimator
+from llmservice_sidecar.core.gate import Gate
+from llmservice_sidecar.core.lanes import Lanes
+from llmservice_sidecar.core.policies.fcfs import Fcfs
+from llmservice_sidecar.core.queue import Waiting
+from llmservice_sidecar.core.request import Prediction, Request, RequestId
+
+
+def waiting(number: int, tenant: str, *, priority: int = 0) -> Waiting:
+    request = Request(
+        id=RequestId(f"r{number}"),
+        arrived_at=0.0,
+        prompt_tokens=0,
+        prediction=Prediction(500.0, 500.0, "test"),
+        tenant=tenant,
+        priority=priority,
+    )
+    return Waiting((float(number),), number, request)
+
+
+def test_who_waits_keeps_its_account_while_thousands_come_and_go() -> None:
+    lanes = Lanes()
+    for number in range(2):
+        lanes.push(waiting(number, "waits"))
+    lanes.charge(waiting(0, "waits").request)
+    for number in range(2, MAX_REMEMBERED + 3):
+        lanes.push(waiting(number, f"passer-by {number}"))
+        lanes.remove(RequestId(f"r{number}"))
+    lanes.push(waiting(9999, "new"))
+    assert lanes.head(0).request.tenant == "new"  # "waits" is further ahead than the slack
+
+
+def test_nobody_waits_on_a_level_without_requests() -> None:
+    lanes = Lanes()
+    lanes.push(waiting(1, "a", priority=3))
+    assert lanes.levels == (3,)
+    with pytest.raises(KeyError):
+        lanes.head(0)
+    lanes.remove(RequestId("r1"))
+    assert lanes.levels == ()
+
+
+def test_no_wait_is_foreseen_while_costs_are_unknown() -> None:
+    gate = Gate(policy=Fcfs(), limit_slots=1, max_queued=9, estimator=WorkEstimator())
+    for number in range(2):
+        gate.offer(waiting(number, "a").request, now=0.0)
+    assert gate.predicted_wait_s(RequestId("r1"), now=0.0) is None
+    assert gate.predicted_wait_s(RequestId("r0"), now=0.0) == 0.0
