@@ -23,7 +23,7 @@ SUITES = (
         f"tests/unit/core/test_{name}.py"
         for name in (
             *("gate", "gate_classes", "fair_share", "service_rates", "gamma", "overtaking"),
-            *("policy", "request", "eta"),
+            *("lanes", "policy", "request", "eta"),
         )
     ),
     *(

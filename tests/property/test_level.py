@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from llmservice_sidecar.core.fair_share import FairShare
+from llmservice_sidecar.core.fair_share import Charge, FairShare
 from llmservice_sidecar.core.level import Level, rank
 from llmservice_sidecar.core.queue import Waiting
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 
-tenants = st.sampled_from([f"t{number}" for number in range(12)])
+tenants = st.sampled_from([f"t{number}" for number in range(5)])
 
 
 class LevelMachine(RuleBasedStateMachine):
@@ -21,6 +21,7 @@ class LevelMachine(RuleBasedStateMachine):
         self.shares = FairShare()
         self.level = Level(self.shares)
         self.model: dict[int, tuple[str, Waiting]] = {}
+        self.charges: list[Charge] = []
         self.numbers = 0
 
     @rule(tenant=tenants, key=st.integers(-5, 5).map(float))
@@ -47,13 +48,21 @@ class LevelMachine(RuleBasedStateMachine):
         tenant, item = self.model.pop(data.draw(st.sampled_from(sorted(self.model))))
         self.level.remove(tenant, item)
 
-    @rule(tenant=tenants, tokens=st.sampled_from((10.0, 100.0, 500.0)), real=st.floats(0.0, 600.0))
-    def runs_and_ends(self, tenant: str, tokens: float, real: float) -> None:
-        charge = self.shares.charge(tenant, tokens)
+    @precondition(lambda self: self.model)
+    @rule(tokens=st.sampled_from((10.0, 100.0, 500.0)))
+    def next_runs(self, tokens: float) -> None:
+        item = self.level.head()
+        tenant, _ = self.model.pop(item.number)
+        self.level.remove(tenant, item)
+        self.charges.append(self.shares.charge(tenant, tokens))
         self.level.charged(tenant)
-        self.turn_is_that_of_a_plain_walk()
+
+    @precondition(lambda self: self.charges)
+    @rule(real=st.sampled_from((0.0, 50.0, 700.0)))
+    def first_ends(self, real: float) -> None:
+        charge = self.charges.pop(0)
         self.shares.settle(charge, real)
-        self.level.charged(tenant)
+        self.level.charged(charge.tenant)
 
     @rule(turn=st.sampled_from((-1, 0, 1)))
     def rekey(self, turn: int) -> None:

@@ -36,6 +36,16 @@ def test_who_waits_keeps_its_account_while_thousands_come_and_go() -> None:
     assert lanes.head(0).request.tenant == "new"  # "waits" is further ahead than the slack
 
 
+def test_a_turn_passes_when_an_account_is_settled() -> None:
+    lanes = Lanes()
+    for number, tenant in enumerate(("a", "a", "b")):
+        lanes.push(waiting(number, tenant))
+    charge = lanes.charge(lanes.remove(RequestId("r0")).request)
+    assert lanes.head(0).request.tenant == "b"
+    lanes.settle(charge, 10.0)
+    assert lanes.head(0).request.tenant == "a"
+
+
 def test_nobody_waits_on_a_level_without_requests() -> None:
     lanes = Lanes()
     lanes.push(waiting(1, "a", priority=3))
