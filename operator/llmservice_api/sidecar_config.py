@@ -120,7 +120,7 @@ class LiveConfig(_Strict, frozen=True):
 
     generation: NonNegativeInt = 0
     policy: str = "SSJF"
-    policy_parameters: dict[str, str] = {}  # camelCase keys, numbers as text; the policy checks them
+    policy_parameters: dict[str, str] = {}  # camelCase keys, numbers as text
     predictor_mode: PredictorMode = PredictorMode.ENFORCE
     tail_weight: Annotated[float, Meta(ge=0)] = 1.0  # theta: tailWeightPercent / 100
     max_concurrency: PositiveInt | None = None  # None: the engine's slots

@@ -130,7 +130,9 @@ class NaiveGate:
         self.gamma = self.theta / self.horizon(now)
 
     def horizon(self, now: float) -> float:
-        return max(self.backlog(now), 2 * self.excess, 1e-3)
+        horizon = max(self.backlog(now), 2 * self.excess, 1e-3)
+        deep = 12 * self.rates.mean_cost
+        return (deep * horizon) ** 0.5 if 0 < deep < horizon else horizon
 
     def remake_keys_if_moved(self, now: float) -> float:
         """The backlog at the rates that hold now; gamma alone may take newer ones into the keys."""

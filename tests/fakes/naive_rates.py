@@ -26,6 +26,7 @@ class NaiveRates:
     delays: list[float] = field(default_factory=list[float])
     beside: list[float] = field(default_factory=list[float])
     costs: ServiceCosts | None = None
+    mean_cost: float = 0.0
 
     def first_token(self, prefill_tokens: float, delay_s: float, beside: int) -> None:
         self.prompts.append(prefill_tokens)
@@ -47,6 +48,8 @@ class NaiveRates:
             s_per_prefill_token=min(max(slope * delayed, 0.0), step_s),
             step_s=step_s,
         )
+        prompt = mean(self.prompts) if self.prompts else 0.0
+        self.mean_cost = mean(self.services) + prompt * self.costs.s_per_prefill_token
 
     def slope(self, *, prior: float) -> float:
         """Of the delay over the prompt: weighted least squares, and samples on the prior's line."""

@@ -251,6 +251,12 @@ MUTANTS = (
         "return prefill",
     ),
     Mutant(
+        "behind a deep queue the horizon grows on",
+        "gamma.py",
+        "return math.sqrt(deep_s * horizon_s)",
+        "return horizon_s",
+    ),
+    Mutant(
         "the mean excess is ignored",
         "gamma.py",
         "max(work_s, 2 * self._excess_s, MIN_HORIZON_S)",

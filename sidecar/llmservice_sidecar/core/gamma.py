@@ -1,7 +1,9 @@
 """Over how many seconds waiting is weighed against size: the horizon behind gamma. No clock.
 
 gamma = tail weight / horizon, horizon = max(V, 2 ex, 1 ms): V is the work in system per slot now in
-seconds, ex how far V exceeds its own 80 % quantile on average when it does.
+seconds, ex how far V exceeds its own 80 % quantile on average when it does. Beyond twelve mean
+requests per slot the horizon grows as the square root: behind so many the work in system swings
+less than in proportion, and with a linear horizon the longest answers waited for a burst's end.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ MIN_ARRIVALS: Final = 64
 REFRESH_ARRIVALS: Final = 32
 QUANTILE: Final = 0.8
 MIN_HORIZON_S: Final = 1e-3
+DEEP_REQUESTS: Final = 12.0  # mean requests of work per slot; chosen on bursts of five mixes
 MOVED_RATIO: Final = 0.05
 RATE_MOVED: Final = 0.2  # it scales all costs alike, so less hangs on it than on gamma
 PREFILL_MOVED: Final = 0.01  # of a step; the rate itself is about 0.05 of one
@@ -53,8 +56,15 @@ class WorkEstimator:
             self._excess_s = mean_excess(self._ordered_s, quantile=QUANTILE)
 
     def horizon_s(self, work_s: float) -> float:
-        """max(V, 2 ex, 1 ms): over this many seconds waiting is weighed against size."""
-        return max(work_s, 2 * self._excess_s, MIN_HORIZON_S)
+        """Over this many seconds waiting is weighed against size.
+
+        H = max(V, 2 ex, 1 ms); with D = 12 mean costs of a request, sqrt(D H) where H exceeds D.
+        """
+        horizon_s = max(work_s, 2 * self._excess_s, MIN_HORIZON_S)
+        deep_s = DEEP_REQUESTS * self.rates.mean_cost_s
+        if deep_s and horizon_s > deep_s:
+            return math.sqrt(deep_s * horizon_s)
+        return horizon_s
 
 
 def mean_excess(ordered: Sequence[float], *, quantile: float) -> float:

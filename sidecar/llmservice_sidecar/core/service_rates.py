@@ -24,16 +24,23 @@ class ServiceRates:
 
     def __init__(self) -> None:
         self._completions = 0
+        self._weight = 0.0  # of the completions in the sums
         self._service_s = 0.0
         self._predicted_tokens = 0.0
         self._output_tokens = 0.0
         self._first_tokens = _Moments()
         self._costs: ServiceCosts | None = None
+        self._mean_cost_s = 0.0
 
     @property
     def costs(self) -> ServiceCosts | None:
         """Seconds of a slot per predicted token, prompt token and step."""
         return self._costs
+
+    @property
+    def mean_cost_s(self) -> float:
+        """Slot-seconds of a request on average, as served; 0 before anything is known."""
+        return self._mean_cost_s
 
     def first_token(self, running: Running, *, now: float, beside: int) -> None:
         """The first token of an answer came, with `beside` slots in flight."""
@@ -53,12 +60,15 @@ class ServiceRates:
     def observe(self, service_s: float, *, predicted_tokens: float, output_tokens: float) -> None:
         """Slot-seconds of service beside the tokens that were predicted, and those that came."""
         keep = 1 - DECAY_PER_COMPLETION
+        self._weight = self._weight * keep + 1
         self._service_s = self._service_s * keep + max(service_s, 0.0)
         self._predicted_tokens = self._predicted_tokens * keep + predicted_tokens
         self._output_tokens = self._output_tokens * keep + max(output_tokens, 1.0)
         self._completions += 1
         if self._completions % REFRESH_COMPLETIONS == 0 and self._service_s > 0:
-            self._costs = self._at_rates()
+            self._costs = costs = self._at_rates()
+            prefill_s = costs.s_per_prefill_token * self._first_tokens.mean_x
+            self._mean_cost_s = self._service_s / self._weight + prefill_s
 
     def _at_rates(self) -> ServiceCosts:
         step_s = self._service_s / self._output_tokens
@@ -77,6 +87,10 @@ class _Moments:
 
     def __init__(self) -> None:
         self._n = self._x = self._y = self._xx = self._xy = self._beside = 0.0
+
+    @property
+    def mean_x(self) -> float:
+        return self._x / self._n if self._n else 0.0
 
     @property
     def mean_beside(self) -> float:

@@ -101,3 +101,12 @@ def test_costs_moved(
     before: ServiceCosts | None, after: ServiceCosts | None, *, expected: bool
 ) -> None:
     assert costs_moved(before, after) is expected
+
+
+def test_beyond_twelve_mean_requests_the_horizon_grows_as_the_square_root() -> None:
+    estimator = WorkEstimator()
+    for _ in range(8):
+        estimator.rates.observe(1.0, predicted_tokens=100.0, output_tokens=100.0)
+    assert estimator.horizon_s(12.0) == pytest.approx(12.0)
+    assert estimator.horizon_s(48.0) == pytest.approx(24.0)
+    assert estimator.horizon_s(1200.0) == pytest.approx(120.0)
