@@ -49,7 +49,9 @@ class NaiveRates:
             step_s=step_s,
         )
         prompt = mean(self.prompts) if self.prompts else 0.0
-        self.mean_cost = mean(self.services) + prompt * self.costs.s_per_prefill_token
+        mean_cost = mean(self.services) + prompt * self.costs.s_per_prefill_token
+        if abs(mean_cost - self.mean_cost) > 0.2 * self.mean_cost:
+            self.mean_cost = mean_cost
 
     def slope(self, *, prior: float) -> float:
         """Of the delay over the prompt: weighted least squares, and samples on the prior's line."""

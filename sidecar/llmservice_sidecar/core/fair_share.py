@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from llmservice_sidecar.core.costs import PREFILL_WEIGHT
 from llmservice_sidecar.core.request import Request
@@ -26,8 +25,7 @@ FORGET_TRIES: Final = 8
 NO_CONTEST: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """Tokens put on a tenant's account in one contest."""
 
     contest: int

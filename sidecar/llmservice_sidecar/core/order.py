@@ -97,9 +97,9 @@ class Order:
         policy_key, view = self._policy.key, self._view
 
         def key(request: Request) -> Key:
-            own = policy_key(request, view)
-            wide = request.slots > narrow_slots and is_wide(request)
-            return (math.inf, *own) if wide else own
+            if request.slots > narrow_slots and is_wide(request):
+                return (math.inf, *policy_key(request, view))
+            return policy_key(request, view)
 
         return key
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final
 
 from llmservice_sidecar.core.request import RequestId
 from llmservice_sidecar.core.sorted_blocks import SortedBlocks
 
 NAMED_OVERTAKERS: Final = 8
+_ID: Final = itemgetter(1)
 
 
 class Overtaking:
@@ -49,4 +51,4 @@ class Overtaking:
         count = len(self._ahead) - self._ahead.rank(later)
         if not count:
             return 0, ()
-        return count, tuple(entry[1] for entry in self._ahead.start(later, NAMED_OVERTAKERS))
+        return count, tuple(map(_ID, self._ahead.start(later, NAMED_OVERTAKERS)))

@@ -12,6 +12,7 @@ from typing import Final
 from llmservice_sidecar.core.costs import PREFILL_WEIGHT, ServiceCosts
 from llmservice_sidecar.core.rules import Running
 
+MEAN_MOVED: Final = 0.2
 REFRESH_COMPLETIONS: Final = 8  # nothing is known before the first eight
 DECAY_PER_COMPLETION: Final = 1 / 256
 # The slope is noisy (a first token waits for the step that runs): it starts as if so many samples
@@ -39,7 +40,10 @@ class ServiceRates:
 
     @property
     def mean_cost_s(self) -> float:
-        """Slot-seconds of a request on average, as served; 0 before anything is known."""
+        """Slot-seconds of a request on average, as served; 0 before anything is known.
+
+        Within a fifth it stands still: it swings with what is served, and gamma with it.
+        """
         return self._mean_cost_s
 
     def first_token(self, running: Running, *, now: float, beside: int) -> None:
@@ -68,7 +72,9 @@ class ServiceRates:
         if self._completions % REFRESH_COMPLETIONS == 0 and self._service_s > 0:
             self._costs = costs = self._at_rates()
             prefill_s = costs.s_per_prefill_token * self._first_tokens.mean_x
-            self._mean_cost_s = self._service_s / self._weight + prefill_s
+            mean_s = self._service_s / self._weight + prefill_s
+            if abs(mean_s - self._mean_cost_s) > MEAN_MOVED * self._mean_cost_s:
+                self._mean_cost_s = mean_s
 
     def _at_rates(self) -> ServiceCosts:
         step_s = self._service_s / self._output_tokens
