@@ -19,7 +19,7 @@ MUTANTS = (
     Mutant(
         "the boost is dropped",
         "policies/ssjf.py",
-        "request.arrived_at - boost_s(cost_s, view.gamma_per_s)",
+        "request.arrived_at - boost_s(decode_s + prefill_s, view.gamma_per_s)",
         "request.arrived_at",
     ),
     Mutant(
@@ -49,8 +49,8 @@ MUTANTS = (
     Mutant(
         "work in flight decays from admission on",
         "in_flight.py",
-        "        flight.running.first_token_at = now\n",
-        "        flight.running.first_token_at = flight.running.admitted_at\n",
+        "        running.first_token_at = now\n",
+        "        running.first_token_at = running.admitted_at\n",
     ),
     Mutant(
         "one slot more than the limit is given",

@@ -77,7 +77,7 @@ class InFlightMachine(RuleBasedStateMachine):
     def first_token(self, data: st.DataObject) -> None:
         flight = self.model[data.draw(st.sampled_from(sorted(self.model)))]
         if flight.running.first_token_at is None:
-            self.in_flight.first_token(flight, now=self.now)
+            self.in_flight.generated(flight, 1, now=self.now)
             assert flight.running.first_token_at == self.now
 
     @precondition(lambda self: self.model)

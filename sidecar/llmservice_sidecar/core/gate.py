@@ -19,7 +19,7 @@ from llmservice_sidecar.core.lanes import Lanes
 from llmservice_sidecar.core.order import Order
 from llmservice_sidecar.core.outlook import Outlook
 from llmservice_sidecar.core.overtaking import Overtaking
-from llmservice_sidecar.core.policy import OrderingPolicy, QueueView
+from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.queue import Waiting
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.core.room import Room, Turn
@@ -59,9 +59,7 @@ class Gate:
             order=self._order, room=self._room, lanes=self._lanes, overtaking=self._overtaking
         )
         self._closed = False
-        self._key = self._order.keys(
-            narrow_slots=self._room.narrow_slots, is_wide=self._room.is_wide
-        )
+        self._key = self._order.keys(self._room)
         self._rebuild(0.0)
 
     @property
@@ -101,16 +99,15 @@ class Gate:
         self._order.offered(request)
         # With a free slot and a head that does not fit, new keys could admit somebody else, whom
         # this call cannot return: then the keys wait for the next call that can.
-        if not self._lanes or self._room.is_full:
-            work_s = self._refresh(now)
-        else:
-            work_s = self.backlog_s(now=now)
+        keep_keys = self._lanes and not self._room.is_full
+        work_s = self.backlog_s(now=now) if keep_keys else self._refresh(now)
         if self._order.costs is not None:
             self._order.estimator.observe_arrival(work_s, now=now)
         item = Waiting(self._key(request), next(self._numbers), request)
         turn = self._turn_of(item, now)
-        if (late := self._too_late(item, now, waits=turn is None)) is not None:
-            return late
+        late_s = self._outlook.late_s(item, now=now, waits=turn is None)
+        if late_s is not None:
+            return Rejected(Reason.DEADLINE_UNREACHABLE, late_s)
         if turn is not None:
             self._run(turn, now=now)
             return Admitted()
@@ -127,7 +124,10 @@ class Gate:
         """A late prediction, or progress: `generated` tokens so far. Unknown ids are ignored."""
         flight = self._room.in_flight.get(request_id)
         if flight is not None:
-            self._progress(flight, prediction, generated, now=now)
+            if prediction is not None:
+                self._room.in_flight.predicted(flight, prediction)
+            if generated is not None:
+                self._progress(flight, generated, now=now)
             return ()
         item = self._lanes.get(request_id)
         if prediction is None or item is None:
@@ -211,10 +211,7 @@ class Gate:
         return self._outlook.backlog_s(now=now)
 
     def predicted_wait_s(self, request_id: RequestId, *, now: float) -> float | None:
-        """Seconds until a queued request starts; 0 for one that is not queued. O(n).
-
-        None while costs are unknown.
-        """
+        """Seconds until a queued request starts, O(n); None while costs are unknown."""
         item = self._lanes.get(request_id)
         return 0.0 if item is None else self._outlook.wait_s(item, now=now)
 
@@ -248,15 +245,6 @@ class Gate:
         self._overtaking.wait(item.number)
         return Queued(None if displaced is None else displaced.request.id)
 
-    def _too_late(self, item: Waiting, now: float, *, waits: bool) -> Rejected | None:
-        """Refuses who is not expected to be done by its deadline, with the estimate."""
-        if item.request.deadline_at is None:
-            return None
-        estimate_s = self._outlook.completion_s(item, now=now, waits=waits)
-        if estimate_s is None or now + estimate_s <= item.request.deadline_at:
-            return None
-        return Rejected(Reason.DEADLINE_UNREACHABLE, estimate_s)
-
     def _refresh(self, now: float) -> float:
         """Make keys anew if gamma, rates or time have moved too far; the backlog in seconds."""
         if self._order.costs_are_old:
@@ -272,18 +260,8 @@ class Gate:
         if costs is not self._order.costs:
             self._room.in_flight.use(costs)
             self._order.use(costs)
-        view = QueueView(
-            now=now,
-            depth=len(self._lanes),
-            in_flight=self._room.in_flight.slots,
-            limit_slots=self._room.limit_slots,
-            gamma_per_s=self._order.gamma_at(self.backlog_s(now=now)),
-            costs=costs,
-        )
-        self._order.look(view)
-        self._key = self._order.keys(
-            narrow_slots=self._room.narrow_slots, is_wide=self._room.is_wide
-        )
+        self._order.look(self._outlook.view(now=now))
+        self._key = self._order.keys(self._room)
         self._lanes.rekey(self._key)
 
     def _fill(self, now: float) -> Sequence[RequestId]:
@@ -307,24 +285,10 @@ class Gate:
         running = Running(request=request, admitted_at=now)
         self._room.enter(Flight(running, standing, charge, promoted=turn.promoted))
 
-    def _progress(
-        self,
-        flight: Flight,
-        prediction: Prediction | None,
-        generated: int | None,
-        *,
-        now: float,
-    ) -> None:
-        running = flight.running
-        if prediction is not None:
-            self._room.in_flight.predicted(flight, prediction)
-        if generated is None:
-            return
-        running.generated = max(running.generated, generated)
-        if running.first_token_at is None and generated > 0:
-            self._room.in_flight.first_token(flight, now=now)
-            rates = self._order.estimator.rates
-            rates.first_token(running, now=now, beside=self._room.in_flight.slots)
+    def _progress(self, flight: Flight, generated: int, *, now: float) -> None:
+        if self._room.in_flight.generated(flight, generated, now=now):
+            rates, beside = self._order.estimator.rates, self._room.in_flight.slots
+            rates.first_token(flight.running, now=now, beside=beside)
 
     def _settle(self, flight: Flight, output_tokens: int | None, *, now: float) -> None:
         """It has left: correct its tenant's account, and learn from a complete answer."""

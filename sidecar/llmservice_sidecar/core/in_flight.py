@@ -86,11 +86,16 @@ class InFlight:
                 self._still_s = self._decaying_s = 0.0  # sums of floats drift
         return flight
 
-    def first_token(self, flight: Flight, *, now: float) -> None:
-        """Its first token was seen: the prompt is done, the answer goes on."""
+    def generated(self, flight: Flight, tokens: int, *, now: float) -> bool:
+        """So many tokens so far; True when they are its first: the prompt is done."""
+        running = flight.running
+        running.generated = max(running.generated, tokens)
+        if running.first_token_at is not None or tokens <= 0:
+            return False
         self._uncount(flight)
-        flight.running.first_token_at = now
+        running.first_token_at = now
         self._count(flight)
+        return True
 
     def predicted(self, flight: Flight, prediction: Prediction) -> None:
         """A late prediction."""

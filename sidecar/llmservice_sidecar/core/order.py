@@ -17,6 +17,7 @@ from llmservice_sidecar.core.policy import (
 )
 from llmservice_sidecar.core.queue import Key
 from llmservice_sidecar.core.request import Request
+from llmservice_sidecar.core.room import Room
 
 
 class Order:
@@ -87,13 +88,9 @@ class Order:
         """Make keys under this view from now on."""
         self._view = view
 
-    def keys(
-        self, *, narrow_slots: int, is_wide: Callable[[Request], bool]
-    ) -> Callable[[Request], Key]:
-        """Makes keys. What is too wide to run stands behind all others, whose keys are finite.
-
-        With up to `narrow_slots` no request is too wide.
-        """
+    def keys(self, room: Room) -> Callable[[Request], Key]:
+        """Makes keys. What is too wide for the room stands behind all others: theirs are finite."""
+        narrow_slots, is_wide = room.narrow_slots, room.is_wide
         policy_key, view = self._policy.key, self._view
 
         def key(request: Request) -> Key:

@@ -11,6 +11,7 @@ from llmservice_sidecar.core.in_flight import slots_left_s
 from llmservice_sidecar.core.lanes import Lanes
 from llmservice_sidecar.core.order import Order
 from llmservice_sidecar.core.overtaking import Overtaking
+from llmservice_sidecar.core.policy import QueueView
 from llmservice_sidecar.core.queue import Waiting
 from llmservice_sidecar.core.room import Room
 
@@ -51,13 +52,28 @@ class Outlook:
         before_s = (costs.cost_s(other.request) for other in self._lanes.ahead_of(item))
         return predicted_wait_s(left_s, before_s, limit_slots=self._room.limit_slots)
 
-    def completion_s(self, item: Waiting, *, now: float, waits: bool) -> float | None:
-        """Seconds until its answer is complete; None while costs are unknown. O(n) if it waits."""
-        costs = self._order.costs
-        if costs is None:
+    def late_s(self, item: Waiting, *, now: float, waits: bool) -> float | None:
+        """Seconds until its answer is complete, if that is after its deadline; else None.
+
+        O(n) if it has a deadline and waits. While costs are unknown nobody is late.
+        """
+        deadline_at, costs = item.request.deadline_at, self._order.costs
+        if deadline_at is None or costs is None:
             return None
         wait_s = self.wait_s(item, now=now) if waits else 0.0
-        return (wait_s or 0.0) + costs.cost_s(item.request) / item.request.slots
+        estimate_s = (wait_s or 0.0) + costs.cost_s(item.request) / item.request.slots
+        return estimate_s if now + estimate_s > deadline_at else None
+
+    def view(self, *, now: float) -> QueueView:
+        """What keys may depend on, as it is now."""
+        return QueueView(
+            now=now,
+            depth=len(self._lanes),
+            in_flight=self._room.in_flight.slots,
+            limit_slots=self._room.limit_slots,
+            gamma_per_s=self._order.gamma_at(self.backlog_s(now=now)),
+            costs=self._order.costs,
+        )
 
     def at_admission(self, item: Waiting, *, overtook: int) -> Standing:
         """Of a request that has just been given its turn; nobody stands before it any more."""
