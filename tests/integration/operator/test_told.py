@@ -20,13 +20,15 @@ def test_model_of_a_scheme_to_come_is_told(view: View) -> None:
 
 
 def test_fields_that_are_not_acted_on_are_told(view: View) -> None:
-    view.apply(queue={"promoteAfterSeconds": 5}, monitoring={"podMonitor": "Enabled"})
+    view.apply(
+        model={"uri": "file:///models/m", "revision": "main"}, monitoring={"podMonitor": "Enabled"}
+    )
     eventually(
         lambda: view.reason("SpecAccepted"),
         until=lambda seen: seen == ("True", "PartiallyImplemented"),
     )
     said = view.condition("SpecAccepted")["message"]
-    assert "spec.queue.promoteAfterSeconds" in said
+    assert "spec.model.revision" in said
     assert "spec.monitoring.podMonitor" in said
 
 
