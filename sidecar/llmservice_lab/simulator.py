@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from llmservice_sidecar.core.decision import Admitted, Rejected
@@ -107,7 +107,8 @@ def measure_capacity(
     Raises ValueError below ten requests.
     """
     setup = Setup(
-        rows=rows,
+        # Present all at once most deadlines are out of reach, and the figure is of all requests.
+        rows=[replace(row, deadline_s=None) for row in rows],
         arrivals_s=[0.0] * len(rows),
         policy=Fcfs(),
         predictor=Constant(),

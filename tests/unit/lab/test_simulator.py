@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -212,6 +213,12 @@ def test_the_guard_stops_a_predictor_that_misleads() -> None:
 def test_capacity_is_measured_in_the_middle_of_a_full_run() -> None:
     # Four slots, ten steps of 1 s each: 0.4 requests a second.
     capacity = measure_capacity(rows_of([10] * 400), costs=ONE_SERVER, slots=4)
+    assert capacity == pytest.approx(0.4, rel=0.02)
+
+
+def test_deadlines_do_not_change_the_capacity() -> None:
+    rows = [replace(row, deadline_s=11.0) for row in rows_of([10] * 400)]
+    capacity = measure_capacity(rows, costs=ONE_SERVER, slots=4)
     assert capacity == pytest.approx(0.4, rel=0.02)
 
 
