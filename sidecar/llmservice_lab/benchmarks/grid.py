@@ -31,7 +31,7 @@ class Effort:
     agreement_requests: int = 1500
 
 
-FULL: Final = Effort(requests=11_120, bursts=2, seeds=(1, 2, 3))
+FULL: Final = Effort(requests=11_120, bursts=2, seeds=(1, 2, 3, 4, 5))
 QUICK: Final = Effort(requests=2_000, bursts=1, seeds=(1, 2), agreement_requests=500)
 
 
