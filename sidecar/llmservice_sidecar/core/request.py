@@ -25,11 +25,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted output tokens of one answer: conditional mean, upper quantile, and who said so."""
+    """Predicted output tokens of one answer: conditional mean, quantiles, and who said so."""
 
     output_tokens: float
     p90_tokens: float
     source: str  # "model", "history", "prior", "oracle", ...
+    p50_tokens: float | None = None  # None: whoever predicts knows no median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
