@@ -23,6 +23,12 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str
     return rows
 
 
+def column_names(path: Path) -> list[str]:
+    """Names of a Parquet file's columns. Raises OSError or ValueError as `read_rows` does."""
+    names: list[str] = _pyarrow("pyarrow.parquet").read_schema(path).names
+    return names
+
+
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows with equal keys as one compressed Parquet file; column types follow the values."""
     table = _pyarrow("pyarrow").Table.from_pylist([dict(row) for row in rows])

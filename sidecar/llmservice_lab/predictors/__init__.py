@@ -1,0 +1,1 @@
+"""Length predictors in the lab: data, training, evaluation."""
