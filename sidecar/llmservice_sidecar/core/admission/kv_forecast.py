@@ -10,16 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llmservice_sidecar.core.remaining import LEFT_PER_GENERATED, SHARP, length_of
 from llmservice_sidecar.core.request import Request
 from llmservice_sidecar.core.rules import Running
 
-# A Weibull length has p90 / mean - 1 close to this over its shape (within 10 % from 0.7 to 20):
-# shape 1 is exponential, where what is left never changes; a large one is a sharp end.
-SHAPE_PER_SPREAD: Final = 1.3
-LEAST_SHAPE: Final = 0.6
-SHARP: Final = 20.0
-# Who outlives its p90 is of a heavier tail than was predicted: the remainder grows with the age.
-LEFT_PER_GENERATED: Final = 0.25
 DEVIATIONS: Final = 0.5
 MOMENTS: Final = 4
 DECAY_PER_COMPLETION: Final = 1 / 256
@@ -140,13 +134,10 @@ class _Share:
 def _share(request: Request, generated: int, *, bias: float) -> _Share:
     done = generated / request.slots
     mean = request.predicted_tokens / request.slots * bias  # finite, whatever was predicted
-    upper = request.prediction.p90_tokens * bias
-    upper = max(upper, mean) if math.isfinite(upper) else mean
-    shape = SHAPE_PER_SPREAD / (upper / mean - 1) if upper > mean else math.inf
-    shape = min(max(shape, LEAST_SHAPE), SHARP)
-    left = mean - done if shape >= SHARP else max(mean - done, mean / shape / 2)
-    scale = mean / math.gamma(1 + 1 / shape)
-    if done > upper:
+    length = length_of(mean=mean, p90=request.prediction.p90_tokens * bias)
+    shape, scale = length.shape, length.scale
+    left = mean - done if length.is_sharp else max(mean - done, mean / shape / 2)
+    if done > length.upper:
         left = scale = LEFT_PER_GENERATED * done
         shape = 1.0
     bound = math.inf if request.max_tokens is None else max(request.max_tokens - done, 0.0)
