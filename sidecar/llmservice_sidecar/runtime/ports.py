@@ -16,7 +16,9 @@ class PredictionQuery:
     """What a predictor may see of a request. No field ever carries the answer or its length.
 
     `text` is the prompt (chat turns joined), at most 16 KiB head and tail; `prompt_tokens` is exact
-    when the client sent token ids, else an estimate (bytes / 4).
+    when the client sent token ids, else an estimate (bytes / 4). `last_turn` is the last turn of a
+    chat alone, cut like `text`; empty when there is but one. `system`: there are instructions
+    beside the turns. `reasoning_effort` is the client's word ("none" when it turned thinking off).
     """
 
     text: str
@@ -27,6 +29,9 @@ class PredictionQuery:
     turns: int = 1
     has_tools: bool = False
     has_schema: bool = False
+    system: bool = False
+    last_turn: str = ""
+    reasoning_effort: str | None = None
 
 
 class Predictor(Protocol):

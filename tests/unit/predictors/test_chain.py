@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -39,15 +40,15 @@ class Says:
     def samples(self) -> int:
         return self.lessons
 
-    def predict(self, query: PredictionQuery) -> Prediction | None:
-        return self.answer
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
+        return [self.answer for _ in queries]
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         self.lessons += 1
 
 
 class Raises(Says):
-    def predict(self, query: PredictionQuery) -> Prediction | None:
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
         raise RuntimeError("broken model")
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
@@ -61,9 +62,9 @@ class Stuck(Says):
         super().__init__(5.0)
         self.released = threading.Event()
 
-    def predict(self, query: PredictionQuery) -> Prediction | None:
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
         self.released.wait(timeout=30)
-        return self.answer
+        return super().predict_batch(queries)
 
 
 def chain(

@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
+from llmservice_sidecar.adapters.predictors.batching import BatchSize
 from llmservice_sidecar.adapters.predictors.history import History
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -27,15 +30,19 @@ LOG_EVERY: Final = 1000  # failures: one line each would drown the log
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_Asked = tuple[PredictionQuery, "Future[Prediction | None]"]
 
 
 class LengthModel(Protocol):
-    """A length model as the chain runs it: blocking, in one thread. May raise; None: no opinion."""
+    """A length model as the chain runs it: blocking, in one thread. May raise.
+
+    `predict_batch` answers in the order of the queries, one each; None: no opinion on that one.
+    """
 
     @property
     def samples(self) -> int: ...
 
-    def predict(self, query: PredictionQuery) -> Prediction | None: ...
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]: ...
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None: ...
 
@@ -63,7 +70,13 @@ class ChainedPredictor:
     """
 
     def __init__(
-        self, model: LengthModel | None, *, origin: Origin, timeout_s: float, learns: bool
+        self,
+        model: LengthModel | None,
+        *,
+        origin: Origin,
+        timeout_s: float,
+        learns: bool,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._model = model
         self._origin = origin
@@ -71,7 +84,9 @@ class ChainedPredictor:
         self._learns = learns and model is not None
         self._history = History()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predictor")
-        self._waiting: deque[tuple[PredictionQuery, Future[Prediction | None]]] = deque()
+        self._clock = clock
+        self._batch_size = BatchSize(within_s=timeout_s / 2)
+        self._waiting: deque[_Asked] = deque()
         self._unlearned: deque[_Outcome] = deque(maxlen=MAX_UNLEARNED)
         self._turn_planned = False
         self._closed = False
@@ -154,20 +169,50 @@ class ChainedPredictor:
     def _turn(self) -> None:
         """In the thread: all waiting predictions, then a few outcomes, then the next turn."""
         self._turn_planned = False  # before looking: whoever comes after the look plans anew
-        while self._waiting:
-            query, answer = self._waiting.popleft()
-            if answer.set_running_or_notify_cancel():
-                answer.set_result(self._guarded(lambda query=query: self._ask(query)))
+        while batch := self._next_batch():
+            started_at = self._clock()
+            said = self._ask([query for query, _ in batch])
+            self._batch_size.took(self._clock() - started_at, queries=len(batch))
+            for (_, answer), prediction in zip(batch, said, strict=True):
+                answer.set_result(prediction)
         for _ in range(min(OUTCOMES_PER_TURN, len(self._unlearned))):
             outcome = self._unlearned.popleft()
             self._guarded(lambda outcome=outcome: self._teach(outcome))
         if self._unlearned:
             self._plan_turn()
 
-    def _ask(self, query: PredictionQuery) -> Prediction | None:
+    def _next_batch(self) -> list[_Asked]:
+        """Those who have waited longest; whoever waits no more is left out."""
+        batch: list[_Asked] = []
+        while self._waiting and len(batch) < self._batch_size.queries:
+            asked = self._waiting.popleft()
+            if asked[1].set_running_or_notify_cancel():
+                batch.append(asked)
+        return batch
+
+    def _ask(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
+        if len(queries) == 1:
+            return [self._guarded(partial(self._answer_one, queries[0]))]
+        try:
+            return [
+                None if said is None else self._guarded(partial(sane, said, query))
+                for query, said in zip(queries, self._answers(queries), strict=True)
+            ]
+        except Exception as error:
+            # One of them may have broken the batch: the others must not pay for it.
+            _log.debug("a batch of %d failed with %s", len(queries), type(error).__name__)
+            return [answer for query in queries for answer in self._ask([query])]
+
+    def _answer_one(self, query: PredictionQuery) -> Prediction | None:
+        (said,) = self._answers([query])
+        return None if said is None else sane(said, query)
+
+    def _answers(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
         assert self._model is not None
-        said = self._model.predict(query)
-        return None if said is None else sane(said, max_tokens=query.max_tokens)
+        said = self._model.predict_batch(queries)
+        if len(said) != len(queries):
+            raise ValueError(f"{len(said)} predictions for {len(queries)} queries; one for each")
+        return said
 
     def _teach(self, outcome: _Outcome) -> None:
         assert self._model is not None
@@ -189,14 +234,19 @@ class ChainedPredictor:
             return None
 
 
-def sane(said: Prediction, *, max_tokens: int | None) -> Prediction:
-    """The prediction within 1 and `max_tokens`, its quantile not below its mean.
+def sane(said: Prediction, query: PredictionQuery) -> Prediction:
+    """The prediction within 1 and `max_tokens`, its quantiles in order: p50 and mean below p90.
 
-    Raises ValueError when the mean is not a finite positive number.
+    Raises ValueError when the mean is not a finite positive number. A quantile that is no number is
+    left out (p50) or stands at the mean (p90).
     """
     if not math.isfinite(said.output_tokens) or said.output_tokens <= 0:
         raise ValueError(f"predicted {said.output_tokens} tokens; must be finite and positive")
-    limit = math.inf if max_tokens is None else float(max(max_tokens, 1))
+    limit = math.inf if query.max_tokens is None else float(max(query.max_tokens, 1))
     mean = max(1.0, min(said.output_tokens, limit))
     upper = said.p90_tokens if math.isfinite(said.p90_tokens) else mean
-    return Prediction(mean, max(mean, min(upper, limit)), said.source)
+    p90 = max(mean, min(upper, limit))
+    middle = said.p50_tokens
+    if middle is not None:
+        middle = max(1.0, min(middle, p90)) if math.isfinite(middle) else None
+    return Prediction(mean, p90, said.source, middle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Final
 
@@ -52,6 +53,10 @@ class OnlinePredictor:
             p90_tokens=max(1.0, min(upper, limit)),
             source="model",
         )
+
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
+        """`predict` for each query, in order."""
+        return [self.predict(query) for query in queries]
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         """Learn from a finished request; `censored`: the answer was cut at `output_tokens`."""
