@@ -87,6 +87,15 @@ def test_a_wide_head_of_a_priority_is_not_overtaken_within_it() -> None:
     assert door.offer("low") == Admitted()
 
 
+def test_a_wide_head_of_a_priority_is_not_overtaken_by_a_lower_one() -> None:
+    door = Door(slots=2)
+    for name, priority, slots in (("running", 0, 1), ("wide", 1, 2), ("narrow", 0, 1)):
+        door.offer(name, priority=priority, slots=slots)
+    assert door.position("narrow") == 1
+    assert door.leave("running") == ["wide"]
+    assert door.leave("wide") == ["narrow"]
+
+
 def test_a_larger_cap_admits_at_once() -> None:
     door = Door(slots=4)
     door.classes(caps={0: 1})

@@ -46,6 +46,15 @@ def test_a_turn_passes_when_an_account_is_settled() -> None:
     assert lanes.head(0).request.tenant == "a"
 
 
+def test_who_was_put_aside_comes_back_once_the_others_have_caught_up() -> None:
+    lanes = Lanes()
+    for number, tenant in enumerate(("a", "a", "b", "b", "c", "c")):
+        lanes.push(waiting(number, tenant))
+    for number, next_tenant in ((0, "b"), (2, "c"), (4, "a")):
+        lanes.charge(lanes.remove(RequestId(f"r{number}")).request)
+        assert lanes.head(0).request.tenant == next_tenant
+
+
 def test_nobody_waits_on_a_level_without_requests() -> None:
     lanes = Lanes()
     lanes.push(waiting(1, "a", priority=3))
