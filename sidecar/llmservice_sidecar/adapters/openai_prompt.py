@@ -18,16 +18,22 @@ _MEDIA_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "input_image": ("image_url",),
     "input_audio": (),
 }
+_INSTRUCTING: Final = ("system", "developer")  # roles; a tuple: a client may send anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt as a predictor may see it. `tokens` is exact for token ids, else an estimate."""
+    """A prompt as a predictor may see it. `tokens` is exact for token ids, else an estimate.
+
+    `last_turn` is empty where it would be the whole text.
+    """
 
     text: str
     tokens: int
     count: int = 1  # prompts in the request
     turns: int = 1
+    system: bool = False  # instructions beside the turns
+    last_turn: str = ""
 
 
 def plain_prompt(prompt: object) -> Prompt:
@@ -49,19 +55,24 @@ def plain_prompt(prompt: object) -> Prompt:
 
 def chat_prompt(messages: object, *, param: str, before: object = None) -> Prompt:
     """The prompt of a chat: its turns joined. `param` is the field's name, for errors."""
+    instructions = [before] if isinstance(before, str) else []
     if isinstance(messages, str):
-        texts = [messages]
-        turns = 1
+        turns = [messages]
+        system = bool(instructions)
     else:
         items = cast("list[Any]", messages)
         if not items:
             raise InvalidRequest(f"'{param}' must not be empty", param=param)
-        texts = [text for i, item in enumerate(items) for text in _texts(item, f"{param}[{i}]")]
-        turns = len(items)
-    if isinstance(before, str):
-        texts.insert(0, before)
-    joined = "\n".join(texts)
-    return Prompt(text=bounded(joined), tokens=_estimate(joined), turns=turns)
+        turns = ["\n".join(_texts(item, f"{param}[{i}]")) for i, item in enumerate(items)]
+        system = bool(instructions) or any(item.get("role") in _INSTRUCTING for item in items)
+    joined = "\n".join(text for text in (*instructions, *turns) if text)
+    return Prompt(
+        text=bounded(joined),
+        tokens=_estimate(joined),
+        turns=len(turns),
+        system=system,
+        last_turn=bounded(turns[-1]) if len(turns) > 1 else "",
+    )
 
 
 def bounded(text: str) -> str:

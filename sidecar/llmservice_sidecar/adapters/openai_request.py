@@ -17,6 +17,9 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 
 MAX_DEPTH: Final = 64
 MAX_ANSWERS: Final = 4096  # n x prompts, before the gate compares it with its slots
+_LONGEST_EFFORT: Final = 16  # characters: "minimal" is the longest word in use
+# Arguments of chat templates that turn thinking on and off: Qwen's and DeepSeek's.
+_THINKING_SWITCHES: Final = ("enable_thinking", "thinking")
 
 Body = dict[str, object]
 
@@ -164,9 +167,10 @@ class OpenAIRequests:
             max_tokens=self._max_tokens(endpoint, body, prompt),
             turns=prompt.turns,
             has_tools=bool(body.get("tools")) or bool(body.get("functions")),
-            has_schema=any(
-                body.get(name) for name in ("response_format", "structured_outputs", "text")
-            ),
+            has_schema=_has_schema(body),
+            system=prompt.system,
+            last_turn=prompt.last_turn,
+            reasoning_effort=_reasoning_effort(body),
         )
 
     def _max_tokens(self, endpoint: Endpoint, body: Body, prompt: Prompt) -> int | None:
@@ -219,6 +223,25 @@ def _slots(body: Body, prompt: Prompt) -> int:
             f"n x prompts is {slots}, at most {MAX_ANSWERS} are allowed", param="n"
         )
     return slots
+
+
+def _has_schema(body: Body) -> bool:
+    """Whether the answer's form is constrained, and not just said to be text."""
+    if body.get("structured_outputs"):
+        return True
+    formats = (body.get("response_format"), _mapping(body, "text").get("format"))
+    kinds = (cast("Body", form).get("type") for form in formats if isinstance(form, dict))
+    return any(kind not in (None, "text") for kind in kinds)
+
+
+def _reasoning_effort(body: Body) -> str | None:
+    """How hard the model is asked to think, in the client's own word; None: nothing is said."""
+    said = body.get("reasoning_effort") or _mapping(body, "reasoning").get("effort")
+    if isinstance(said, str):
+        return said[:_LONGEST_EFFORT]
+    switches = _mapping(body, "chat_template_kwargs")
+    thinks = [switches[name] for name in _THINKING_SWITCHES if name in switches]
+    return "none" if thinks and not any(thinks) else None
 
 
 def _options(body: Mapping[str, object]) -> Mapping[str, object]:

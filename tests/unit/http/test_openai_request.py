@@ -196,6 +196,8 @@ def test_the_query_describes_the_request() -> None:
         turns=2,
         has_tools=True,
         has_schema=True,
+        system=True,
+        last_turn="hello",
     )
     assert call.operation == "chat"
 
