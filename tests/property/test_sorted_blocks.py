@@ -49,6 +49,12 @@ class BlocksMachine(RuleBasedStateMachine):
             self.blocks.remove(entry)
         del self.model[start : start + count]
 
+    @rule(at=st.floats(0.0, 1.0))
+    def take_one(self, at: float) -> None:
+        if self.model:
+            place = int(at * (len(self.model) - 1))
+            assert self.blocks.take(self.model.pop(place)) == place
+
     @rule(entries=st.sets(st.integers(-5000, 5000).map(lambda entry: 2 * entry)))
     def replace(self, entries: set[int]) -> None:
         self.blocks.replace(entries)
@@ -58,9 +64,11 @@ class BlocksMachine(RuleBasedStateMachine):
     def nothing_odd_is_here(self, odd: int) -> None:
         with pytest.raises(KeyError):
             self.blocks.remove(odd)
+        with pytest.raises(KeyError):
+            self.blocks.take(odd)
         at = bisect_left(self.model, odd)
         assert self.blocks.rank(odd) == at
-        assert self.blocks.start(odd, 3) == self.model[at : at + 3]
+        assert self.blocks.beyond(odd, 3) == (len(self.model) - at, self.model[at : at + 3])
 
     @invariant()
     def equals_a_sorted_list(self) -> None:
@@ -70,7 +78,8 @@ class BlocksMachine(RuleBasedStateMachine):
             assert (self.blocks.first(), self.blocks.last()) == (self.model[0], self.model[-1])
             for at in (0, len(self.model) // 2, len(self.model) - 1):
                 assert self.blocks.rank(self.model[at]) == at
-                assert self.blocks.start(self.model[at], 2) == self.model[at : at + 2]
+                beyond = (len(self.model) - at, self.model[at : at + 2 * BLOCK])
+                assert self.blocks.beyond(self.model[at], 2 * BLOCK) == beyond
 
 
 TestBlocks = BlocksMachine.TestCase
@@ -101,4 +110,4 @@ def test_the_last_of_a_split_block_can_be_removed() -> None:
 def test_a_tuple_is_found_by_its_beginning() -> None:
     blocks = SortedBlocks([(1, "a"), (2, "b"), (2, "c")])
     assert blocks.rank((2,)) == 1
-    assert blocks.start((2,), 9) == [(2, "b"), (2, "c")]
+    assert blocks.beyond((2,), 9) == (2, [(2, "b"), (2, "c")])

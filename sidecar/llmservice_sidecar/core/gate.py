@@ -17,7 +17,7 @@ from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.in_flight import Flight
 from llmservice_sidecar.core.lanes import Lanes
 from llmservice_sidecar.core.order import Order
-from llmservice_sidecar.core.outlook import Outlook
+from llmservice_sidecar.core.outlook import Outlook, own_key
 from llmservice_sidecar.core.overtaking import Overtaking
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.queue import Waiting
@@ -273,14 +273,14 @@ class Gate:
 
     def _run(self, turn: Turn, *, now: float) -> None:
         item, request = turn.item, turn.item.request
-        overtook = self._overtaking.overtakes(item.number)
-        # While it still counts as waiting: with its departure its overtakers are forgotten.
-        standing = self._outlook.at_admission(item, overtook=overtook)
-        if request.id in self._lanes:
+        waited, depth = request.id in self._lanes, len(self._lanes)
+        if waited:
             self._lanes.remove(request.id)
-            self._overtaking.depart(item.number)
-        if overtook:
-            self._overtaking.went_ahead(item.number, request.id)
+        overtook, overtaken_by, ids = self._overtaking.admit(item.number, request.id, waited=waited)
+        # Nobody stands before it any more, and nobody can overtake it.
+        standing = Standing(
+            own_key(item), 0, depth, self._order.gamma_per_s, None, overtook, overtaken_by, ids
+        )
         charge = self._lanes.charge(request)
         running = Running(request=request, admitted_at=now)
         self._room.enter(Flight(running, standing, charge, promoted=turn.promoted))

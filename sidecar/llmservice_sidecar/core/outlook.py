@@ -75,24 +75,11 @@ class Outlook:
             costs=self._order.costs,
         )
 
-    def at_admission(self, item: Waiting, *, overtook: int) -> Standing:
-        """Of a request that has just been given its turn; nobody stands before it any more."""
-        count, ids = self._overtaking.of(item.number)
-        return Standing(
-            key=_own_key(item),
-            position=0,
-            depth=len(self._lanes),
-            gamma_per_s=self._order.gamma_per_s,
-            overtook=overtook,
-            overtaken_by=count,
-            overtaken_by_ids=ids,
-        )
-
     def standing(self, item: Waiting) -> Standing:
         """Of a request that waits."""
         count, ids = self._overtaking.of(item.number)
         return Standing(
-            key=_own_key(item),
+            key=own_key(item),
             position=self._lanes.before(item),
             depth=len(self._lanes),
             gamma_per_s=self._order.gamma_per_s,
@@ -102,6 +89,6 @@ class Outlook:
         )
 
 
-def _own_key(item: Waiting) -> tuple[float, ...]:
+def own_key(item: Waiting) -> tuple[float, ...]:
     """The policy's key: without the mark of what is too wide to run."""
     return item.key[1:] if item.key[0] == math.inf else item.key

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import Final
 
 from llmservice_sidecar.core.request import RequestId
 from llmservice_sidecar.core.sorted_blocks import SortedBlocks
 
 NAMED_OVERTAKERS: Final = 8
-_ID: Final = itemgetter(1)
 
 
 class Overtaking:
@@ -18,37 +16,51 @@ class Overtaking:
     def __init__(self) -> None:
         self._waiting: SortedBlocks[int] = SortedBlocks()
         # Admitted while an earlier one still waits.
-        self._ahead: SortedBlocks[tuple[int, RequestId]] = SortedBlocks()
+        self._ahead: SortedBlocks[int] = SortedBlocks()
+        self._ids: dict[int, RequestId] = {}  # of those
 
     def wait(self, number: int) -> None:
         """A request is queued under its arrival number."""
         self._waiting.add(number)
 
-    def depart(self, number: int) -> None:
-        """A waiting request left the queue, by admission or otherwise."""
-        self._waiting.remove(number)
-        if not self._waiting:
-            self._ahead.replace(())
-            return
-        earliest = self._waiting.first()
-        while self._ahead and self._ahead.first()[0] < earliest:
-            self._ahead.remove(self._ahead.first())  # nobody is left whom it has overtaken
+    def depart(self, number: int) -> int:
+        """A waiting request leaves the queue; returns how many earlier arrivals still wait."""
+        earlier = self._waiting.take(number)
+        if not earlier:
+            self._forget()
+        return earlier
 
-    def overtakes(self, number: int) -> int:
-        """How many earlier arrivals still wait."""
-        return self._waiting.rank(number)
-
-    def went_ahead(self, number: int, request_id: RequestId) -> None:
-        """A request was admitted while earlier arrivals still wait."""
-        self._ahead.add((number, request_id))
+    def admit(
+        self, number: int, request_id: RequestId, *, waited: bool
+    ) -> tuple[int, int, tuple[RequestId, ...]]:
+        """A request runs: how many earlier arrivals it has overtaken, and who has overtaken it."""
+        if waited:
+            count, ids = self.of(number)  # before its departure: then its overtakers are forgotten
+            overtook = self.depart(number)
+        else:
+            count, ids = 0, ()  # it is the latest
+            overtook = self._waiting.rank(number)
+        if overtook:
+            self._ahead.add(number)
+            self._ids[number] = request_id
+        return overtook, count, ids
 
     def of(self, number: int) -> tuple[int, tuple[RequestId, ...]]:
         """How many later arrivals have been admitted while it waited, and the first of their ids.
 
-        Ask before it departs. The ids are in arrival order.
+        The ids are in arrival order.
         """
-        later = (number + 1,)
-        count = len(self._ahead) - self._ahead.rank(later)
-        if not count:
-            return 0, ()
-        return count, tuple(map(_ID, self._ahead.start(later, NAMED_OVERTAKERS)))
+        count, first = self._ahead.beyond(number + 1, NAMED_OVERTAKERS)
+        return count, tuple([self._ids[later] for later in first])
+
+    def _forget(self) -> None:
+        """The earliest has left: forget those for whom nobody is left whom they have overtaken."""
+        if not self._waiting:
+            self._ahead.replace(())
+            self._ids.clear()
+            return
+        earliest = self._waiting.first()
+        while self._ahead and self._ahead.first() < earliest:
+            number = self._ahead.first()
+            self._ahead.remove(number)
+            del self._ids[number]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 BLOCK: Final = 512
@@ -61,14 +61,12 @@ class SortedBlocks(Generic[_T]):
 
     def remove(self, entry: _T) -> None:
         """Take an entry out. Raises KeyError if it is not here."""
-        at, inside = self._find(entry)
-        block = self._blocks[at]
-        del block[inside]
-        self._size -= 1
-        if block:
-            self._lasts[at] = block[-1]
-        else:
-            del self._blocks[at], self._lasts[at]
+        self._cut(entry)
+
+    def take(self, entry: _T) -> int:
+        """Take an entry out; returns how many are smaller. Raises KeyError if it is not here."""
+        at, inside = self._cut(entry)
+        return sum(map(len, self._blocks[:at])) + inside
 
     def rank(self, entry: Any) -> int:
         """How many entries are smaller; `entry` need not be here: a tuple's beginning will do."""
@@ -77,14 +75,19 @@ class SortedBlocks(Generic[_T]):
             return self._size
         return sum(map(len, self._blocks[:at])) + bisect_left(self._blocks[at], entry)
 
-    def start(self, entry: Any, count: int) -> list[_T]:
-        """The first `count` entries that are not smaller than `entry`."""
+    def beyond(self, entry: Any, count: int) -> tuple[int, list[_T]]:
+        """How many entries are not smaller than `entry`, and the first `count` of them."""
         at = bisect_left(self._lasts, entry)
         if at == len(self._blocks):
-            return []
-        inside = bisect_left(self._blocks[at], entry)
-        tail = chain(islice(self._blocks[at], inside, None), *self._blocks[at + 1 :])
-        return list(islice(tail, count))
+            return 0, []
+        block = self._blocks[at]
+        inside = bisect_left(block, entry)
+        found = block[inside : inside + count]
+        after = at + 1
+        while len(found) < count and after < len(self._blocks):
+            found += self._blocks[after][: count - len(found)]
+            after += 1
+        return len(block) - inside + sum(map(len, self._blocks[at + 1 :])), found
 
     def replace(self, entries: Iterable[_T]) -> None:
         """Hold these instead."""
@@ -93,10 +96,18 @@ class SortedBlocks(Generic[_T]):
         self._blocks = [ordered[at : at + BLOCK] for at in range(0, len(ordered), BLOCK)]
         self._lasts = [block[-1] for block in self._blocks]
 
-    def _find(self, entry: _T) -> tuple[int, int]:
+    def _cut(self, entry: _T) -> tuple[int, int]:
+        """Take it out; returns in which block it was, and where in there."""
         at = bisect_left(self._lasts, entry)
         if at < len(self._blocks):
-            inside = bisect_left(self._blocks[at], entry)
-            if self._blocks[at][inside] == entry:
+            block = self._blocks[at]
+            inside = bisect_left(block, entry)
+            if block[inside] == entry:
+                del block[inside]
+                self._size -= 1
+                if block:
+                    self._lasts[at] = block[-1]
+                else:
+                    del self._blocks[at], self._lasts[at]
                 return at, inside
         raise KeyError(entry)

@@ -7,15 +7,13 @@ from llmservice_sidecar.core.request import RequestId
 
 
 def admit(overtaking: Overtaking, number: int) -> int:
-    overtaking.depart(number)
-    return let_run(overtaking, number)
+    """A request that waited runs; how many it has overtaken."""
+    return overtaking.admit(number, RequestId(f"r{number}"), waited=True)[0]
 
 
 def let_run(overtaking: Overtaking, number: int) -> int:
-    overtook = overtaking.overtakes(number)
-    if overtook:
-        overtaking.went_ahead(number, RequestId(f"r{number}"))
-    return overtook
+    """A request runs as it comes; how many it has overtaken."""
+    return overtaking.admit(number, RequestId(f"r{number}"), waited=False)[0]
 
 
 def test_a_later_arrival_overtakes_all_earlier_ones() -> None:
@@ -75,3 +73,20 @@ def test_nothing_is_remembered_once_nobody_waits() -> None:
     overtaking.wait(3)
     assert let_run(overtaking, 4) == 1
     assert overtaking.of(3) == (1, (RequestId("r4"),))
+
+
+def test_at_its_admission_a_request_is_told_who_overtook_it() -> None:
+    overtaking = Overtaking()
+    for number in range(3):
+        overtaking.wait(number)
+    assert overtaking.admit(1, RequestId("r1"), waited=True) == (1, 0, ())
+    assert overtaking.admit(3, RequestId("r3"), waited=False) == (2, 0, ())
+    later = (RequestId("r1"), RequestId("r3"))
+    assert overtaking.admit(0, RequestId("r0"), waited=True) == (0, 2, later)
+
+
+def test_a_departure_says_how_many_earlier_ones_wait() -> None:
+    overtaking = Overtaking()
+    for number in range(4):
+        overtaking.wait(number)
+    assert [overtaking.depart(number) for number in (2, 0, 3, 1)] == [2, 0, 1, 0]
