@@ -31,14 +31,14 @@ MUTANTS = (
     Mutant(
         "a slot leaks when a request leaves",
         "in_flight.py",
-        "self._slots -= flight.running.request.slots",
-        "self._slots -= flight.running.request.slots - 1",
+        "self.slots -= flight.running.request.slots",
+        "self.slots -= flight.running.request.slots - 1",
     ),
     Mutant(
         "a wide request counts as one slot",
         "in_flight.py",
-        "self._slots += flight.running.request.slots",
-        "self._slots += 1",
+        "self.slots += flight.running.request.slots",
+        "self.slots += 1",
     ),
     Mutant(
         "work in flight never decays",
@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant(
         "keys are kept when gamma moves",
         "order.py",
-        "moved(self._view.gamma_per_s, gamma_per_s)",
+        "moved(view.gamma_per_s, self.gamma_at(work_s))",
         "False",
     ),
     Mutant(
@@ -259,8 +259,8 @@ MUTANTS = (
     Mutant(
         "the mean excess is ignored",
         "gamma.py",
-        "max(work_s, 2 * self._excess_s, MIN_HORIZON_S)",
-        "max(work_s, MIN_HORIZON_S)",
+        "max(2 * self._excess_s, MIN_HORIZON_S)",
+        "MIN_HORIZON_S",
     ),
     Mutant(
         "earlier arrivals overtake, too",

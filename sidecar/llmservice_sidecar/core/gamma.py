@@ -38,6 +38,7 @@ class WorkEstimator:
         self._seen: deque[tuple[float, float]] = deque()  # (when, V)
         self._ordered_s: list[float] = []  # the same, ascending
         self._excess_s = 0.0
+        self._least_s = MIN_HORIZON_S
 
     @property
     def excess_s(self) -> float:
@@ -54,13 +55,14 @@ class WorkEstimator:
         self._arrivals += 1
         if self._arrivals % REFRESH_ARRIVALS == 0 and len(seen) >= MIN_ARRIVALS:
             self._excess_s = mean_excess(self._ordered_s, quantile=QUANTILE)
+            self._least_s = max(2 * self._excess_s, MIN_HORIZON_S)
 
     def horizon_s(self, work_s: float) -> float:
         """Over this many seconds waiting is weighed against size.
 
         H = max(V, 2 ex, 1 ms); with D = 12 mean costs of a request, sqrt(D H) where H exceeds D.
         """
-        horizon_s = max(work_s, 2 * self._excess_s, MIN_HORIZON_S)
+        horizon_s = work_s if work_s > self._least_s else self._least_s
         deep_s = DEEP_REQUESTS * self.rates.mean_cost_s
         if deep_s and horizon_s > deep_s:
             return math.sqrt(deep_s * horizon_s)

@@ -249,9 +249,9 @@ class Gate:
         """Make keys anew if gamma, rates or time have moved too far; the backlog in seconds."""
         if self._order.costs_are_old:
             self._rebuild(now)
-        work_s = self.backlog_s(now=now)
-        gamma_per_s = self._order.gamma_at(work_s)
-        if self._order.is_old(gamma_per_s=gamma_per_s, now=now):
+            return self._outlook.backlog_s(now=now)
+        work_s = self._outlook.backlog_s(now=now)
+        if self._order.is_old(work_s=work_s, now=now):
             self._rebuild(now)
         return work_s
 

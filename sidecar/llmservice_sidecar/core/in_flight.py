@@ -42,8 +42,8 @@ class InFlight:
     """
 
     def __init__(self) -> None:
+        self.slots = 0  # in use; a plain attribute, for it is asked for all the time
         self._by_id: dict[RequestId, Flight] = {}
-        self._slots = 0
         self._costs: ServiceCosts | None = None
         self._still_s = 0.0  # work of those without a first token
         # Of those with one: work = sum of (left + slots x first token) - now x sum of slots, until
@@ -62,25 +62,20 @@ class InFlight:
     def __iter__(self) -> Iterator[Flight]:
         return iter(self._by_id.values())
 
-    @property
-    def slots(self) -> int:
-        """Slots in use."""
-        return self._slots
-
     def get(self, request_id: RequestId) -> Flight | None:
         return self._by_id.get(request_id)
 
     def add(self, flight: Flight) -> None:
         """A request was admitted."""
         self._by_id[flight.running.request.id] = flight
-        self._slots += flight.running.request.slots
+        self.slots += flight.running.request.slots
         self._count(flight)
 
     def remove(self, request_id: RequestId) -> Flight | None:
         """It has left; None if it was not here."""
         flight = self._by_id.pop(request_id, None)
         if flight is not None:
-            self._slots -= flight.running.request.slots
+            self.slots -= flight.running.request.slots
             self._uncount(flight)
             if not self._by_id:
                 self._still_s = self._decaying_s = 0.0  # sums of floats drift
@@ -119,7 +114,8 @@ class InFlight:
             at, _, flight = heapq.heappop(self._used_up)
             if flight.counts and at == _used_up_at(flight):
                 self._uncount(flight)
-        return max(0.0, self._still_s + self._decaying_s - now * self._decaying_slots)
+        left_s = self._still_s + self._decaying_s - now * self._decaying_slots
+        return left_s if left_s > 0 else 0.0
 
     def _count(self, flight: Flight) -> None:
         costs, running = self._costs, flight.running

@@ -62,7 +62,8 @@ class Order:
     @property
     def costs_are_old(self) -> bool:
         """Rates have moved away from those under which keys are made."""
-        return costs_moved(self._view.costs, self.estimator.rates.costs)
+        before, after = self._view.costs, self.estimator.rates.costs
+        return before is not after and costs_moved(before, after)
 
     def offered(self, request: Request) -> None:
         """A request was offered: policies that learn from it do."""
@@ -73,12 +74,12 @@ class Order:
         """The gamma that belongs to so much work per slot."""
         return self._policy.tail_weight / self.estimator.horizon_s(work_s)
 
-    def is_old(self, *, gamma_per_s: float, now: float) -> bool:
+    def is_old(self, *, work_s: float, now: float) -> bool:
         """Must keys be made anew? Gamma has moved, or they were made too long ago."""
-        return (
-            moved(self._view.gamma_per_s, gamma_per_s)
-            or now - self._view.now >= self._policy.keys_last_s
-        )
+        view = self._view
+        if moved(view.gamma_per_s, self.gamma_at(work_s)):
+            return True
+        return now - view.now >= self._policy.keys_last_s
 
     def use(self, costs: ServiceCosts | None) -> None:
         """Count at these rates from now on; a new view must follow."""

@@ -34,7 +34,8 @@ class Outlook:
         if costs is None:
             return 0.0
         work_s = self._lanes.cost_s(costs) + self._room.in_flight.left_s(now=now)
-        return work_s / max(self._room.limit_slots, 1)
+        limit_slots = self._room.limit_slots
+        return work_s / limit_slots if limit_slots > 1 else work_s
 
     def retry_after_s(self, *, now: float) -> float:
         """When a refused client should come back: once half of the predicted backlog is done.

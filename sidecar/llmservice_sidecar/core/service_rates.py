@@ -21,30 +21,23 @@ PRIOR_SAMPLES: Final = 32
 
 
 class ServiceRates:
-    """Learns `ServiceCosts`; `costs` is None before the first completions."""
+    """Learns what a request costs from those that are finished.
+
+    `costs`: seconds of a slot per predicted token, prompt token and step; None before the first
+    completions. `mean_cost_s`: slot-seconds of a request on average, as served, 0 before anything
+    is known. Within a fifth it stands still: it swings with what is served, and gamma with it.
+    """
 
     def __init__(self) -> None:
+        # Plain attributes: the gate asks for them several times a request.
+        self.costs: ServiceCosts | None = None
+        self.mean_cost_s = 0.0
         self._completions = 0
         self._weight = 0.0  # of the completions in the sums
         self._service_s = 0.0
         self._predicted_tokens = 0.0
         self._output_tokens = 0.0
         self._first_tokens = _Moments()
-        self._costs: ServiceCosts | None = None
-        self._mean_cost_s = 0.0
-
-    @property
-    def costs(self) -> ServiceCosts | None:
-        """Seconds of a slot per predicted token, prompt token and step."""
-        return self._costs
-
-    @property
-    def mean_cost_s(self) -> float:
-        """Slot-seconds of a request on average, as served; 0 before anything is known.
-
-        Within a fifth it stands still: it swings with what is served, and gamma with it.
-        """
-        return self._mean_cost_s
 
     def first_token(self, running: Running, *, now: float, beside: int) -> None:
         """The first token of an answer came, with `beside` slots in flight."""
@@ -70,11 +63,11 @@ class ServiceRates:
         self._output_tokens = self._output_tokens * keep + max(output_tokens, 1.0)
         self._completions += 1
         if self._completions % REFRESH_COMPLETIONS == 0 and self._service_s > 0:
-            self._costs = costs = self._at_rates()
+            self.costs = costs = self._at_rates()
             prefill_s = costs.s_per_prefill_token * self._first_tokens.mean_x
             mean_s = self._service_s / self._weight + prefill_s
-            if abs(mean_s - self._mean_cost_s) > MEAN_MOVED * self._mean_cost_s:
-                self._mean_cost_s = mean_s
+            if abs(mean_s - self.mean_cost_s) > MEAN_MOVED * self.mean_cost_s:
+                self.mean_cost_s = mean_s
 
     def _at_rates(self) -> ServiceCosts:
         step_s = self._service_s / self._output_tokens
