@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from llmservice_api import __version__
 
-from llmservice_local.commands import bench, demo, sim, up
+from llmservice_local.commands import bench, demo, predict, sim, up
+from llmservice_local.commands import eval as evaluation
 from llmservice_local.console import note
 from llmservice_local.errors import CommandError
 
@@ -26,6 +27,8 @@ Examples:
   llmservice up -f examples/tiny-cpu.yaml    serve on this machine
   llmservice bench --target http://127.0.0.1:8000 --workload F --load 0.9
   llmservice sim --workload F --policy FCFS --policy SSJF --slots 8 --load 0.9
+  llmservice eval --lengths F --predictor default
+  llmservice predict "Write a story about a lighthouse keeper."
 """
 
 app = typer.Typer(
@@ -57,7 +60,7 @@ def _options(  # pyright: ignore[reportUnusedFunction] - typer registers it
     del version  # acted upon by its callback before this runs
 
 
-for command in (demo, up, bench, sim):
+for command in (demo, up, bench, sim, evaluation, predict):
     command.register(app)
 
 

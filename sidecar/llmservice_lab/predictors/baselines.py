@@ -1,0 +1,188 @@
+"""Predictors that a good one has to beat: constant, prompt length, bag of words, embedding.
+
+Fitted to the rows of split train; choices and the spread of what they say come from val.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from llmservice_sidecar.core.request import UNPREDICTED_TOKENS, Prediction
+from llmservice_sidecar.runtime.ports import PredictionQuery
+
+from llmservice_lab.predictors.dataset import Sample
+from llmservice_lab.predictors.embedding_trees import EmbeddingTrees, fit_trees
+from llmservice_lab.predictors.figures import Vector
+from llmservice_lab.predictors.targets import Targets, logs_of, targets_of
+from llmservice_lab.pretrain import query_for
+
+LEAST_SLOPE: Final = 1e-3  # of prompt length: a falling line would be another predictor
+ALPHAS: Final = (0.3, 1.0, 3.0, 10.0)
+# Words, and each Chinese or Japanese character by itself.
+_TOKEN: Final = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"  # noqa: S105
+
+
+class Score(Protocol):
+    """ln(output tokens) of each prompt, up to a constant."""
+
+    def __call__(self, queries: Sequence[PredictionQuery]) -> Vector: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """ln of mean, p50 and p90 of what answers had, over exp(score)."""
+
+    mean: float = 0.0
+    p50: float = 0.0
+    p90: float = math.log(2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A score of the prompt with one spread for all prompts and models."""
+
+    name: str
+    score: Score
+    spread: Spread
+
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
+        """Mean, p50 and p90 of each."""
+        return [self._prediction(log) for log in self.score(queries).tolist()]
+
+    def _prediction(self, log: float) -> Prediction:
+        mean, p50, p90 = (
+            math.exp(log + each) for each in (self.spread.mean, self.spread.p50, self.spread.p90)
+        )
+        return Prediction(mean, max(mean, p90), self.name, p50_tokens=p50)
+
+
+def fit_baseline(name: str, train: Sequence[Sample], val: Sequence[Sample]) -> Baseline:
+    """A baseline by its name. Raises ValueError: what is known, or that it needs training rows.
+
+    Without training rows `constant` says 512 tokens and `prompt-length` as many as the prompt has.
+    """
+    if name not in BASELINES:
+        raise ValueError(f"baseline {name!r} is not known; known: {', '.join(BASELINES)}")
+    score = BASELINES[name](train, val)
+    return Baseline(name, score, _spread(score, val or train))
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The same for all."""
+
+    log: float
+
+    def __call__(self, queries: Sequence[PredictionQuery]) -> Vector:
+        return np.full(len(queries), self.log)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptLength:
+    """A line through ln(prompt tokens + 1)."""
+
+    level: float
+    slope: float
+
+    def __call__(self, queries: Sequence[PredictionQuery]) -> Vector:
+        tokens = [float(max(query.prompt_tokens, 0)) for query in queries]
+        return self.level + self.slope * np.log1p(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Ridge regression on TF-IDF of words and pairs of words."""
+
+    pipeline: Any  # scikit-learn ships no types
+
+    def __call__(self, queries: Sequence[PredictionQuery]) -> Vector:
+        return np.asarray(self.pipeline.predict([query.text for query in queries]))
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of two scores."""
+
+    first: Score
+    second: Score
+
+    def __call__(self, queries: Sequence[PredictionQuery]) -> Vector:
+        return (self.first(queries) + self.second(queries)) / 2
+
+
+def _constant(train: Sequence[Sample], val: Sequence[Sample]) -> Level:  # noqa: ARG001 - registry
+    return Level(float(logs_of(train).mean()) if train else math.log(UNPREDICTED_TOKENS))
+
+
+def _prompt_length(train: Sequence[Sample], val: Sequence[Sample]) -> PromptLength:  # noqa: ARG001
+    if not train:
+        return PromptLength(level=0.0, slope=1.0)
+    targets = targets_of(train)
+    known = PromptLength(0.0, 1.0)(_queries(targets))
+    slope = float(np.polyfit(known, targets.logs, 1, w=np.sqrt(targets.weights))[0])
+    slope = max(slope, LEAST_SLOPE)
+    return PromptLength(float(np.mean(targets.logs - slope * known)), slope)
+
+
+def _words(train: Sequence[Sample], val: Sequence[Sample]) -> Words:
+    targets = targets_of(train)
+    fitted = [_fit_words(targets, alpha) for alpha in ALPHAS]
+    if not val:
+        return fitted[ALPHAS.index(1.0)]
+    unseen = targets_of(val)
+    return min(fitted, key=lambda words: _loss(words, unseen))
+
+
+def _fit_words(targets: Targets, alpha: float) -> Words:
+    text: Any = importlib.import_module("sklearn.feature_extraction.text")
+    linear: Any = importlib.import_module("sklearn.linear_model")
+    pipeline: Any = importlib.import_module("sklearn.pipeline")
+    vectors = text.TfidfVectorizer(
+        token_pattern=_TOKEN, ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32
+    )
+    model = pipeline.make_pipeline(vectors, linear.Ridge(alpha=alpha))
+    model.fit(targets.prompts, targets.logs, ridge__sample_weight=targets.weights)
+    return Words(model)
+
+
+def _embedding(train: Sequence[Sample], val: Sequence[Sample]) -> EmbeddingTrees:
+    return fit_trees(targets_of(train), targets_of(val) if val else None)
+
+
+def _blend(train: Sequence[Sample], val: Sequence[Sample]) -> Mean:
+    return Mean(_words(train, val), _embedding(train, val))
+
+
+def _loss(score: Score, targets: Targets) -> float:
+    error = score(_queries(targets)) - targets.logs
+    return float(np.average(error**2, weights=targets.weights))
+
+
+def _queries(targets: Targets) -> list[PredictionQuery]:
+    return [query_for(prompt, model="") for prompt in targets.prompts]
+
+
+def _spread(score: Score, samples: Sequence[Sample]) -> Spread:
+    if not samples:
+        return Spread()
+    prompts = list(dict.fromkeys(sample.prompt for sample in samples))
+    said = dict(
+        zip(prompts, score([query_for(each, model="") for each in prompts]).tolist(), strict=True)
+    )
+    ratios = np.exp(logs_of(samples) - np.array([said[sample.prompt] for sample in samples]))
+    p50, p90 = np.log(np.percentile(ratios, [50, 90])).tolist()
+    return Spread(math.log(float(ratios.mean())), p50, p90)
+
+
+BASELINES: Final[Mapping[str, Callable[[Sequence[Sample], Sequence[Sample]], Score]]] = {
+    "constant": _constant,
+    "prompt-length": _prompt_length,
+    "tfidf-ridge": _words,
+    "embedding-lightgbm": _embedding,
+    "blend": _blend,
+}

@@ -1,0 +1,78 @@
+"""Sentence embedding (MiniLM) and hand-made features into LightGBM: a strong, slow baseline."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from llmservice_sidecar.adapters.predictors.features import extract
+from llmservice_sidecar.runtime.ports import PredictionQuery
+
+from llmservice_lab.predictors.figures import Vector
+from llmservice_lab.predictors.store import default_folder
+from llmservice_lab.predictors.targets import Targets
+from llmservice_lab.predictors.teacher import Matrix, Teacher
+from llmservice_lab.pretrain import query_for
+
+ROUNDS: Final = 600
+PATIENCE: Final = 60  # rounds without progress on val
+PARAMETERS: Final = {
+    "objective": "regression",
+    "learning_rate": 0.03,
+    "num_leaves": 15,
+    "min_data_in_leaf": 30,
+    "feature_fraction": 0.2,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "seed": 0,
+    "num_threads": 1,
+    "deterministic": True,
+    "verbosity": -1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingTrees:
+    """LightGBM on the embedding of the prompt and its features."""
+
+    booster: Any  # LightGBM ships no types
+    teacher: Teacher
+
+    def __call__(self, queries: Sequence[PredictionQuery]) -> Vector:
+        inputs = _inputs(queries, self.teacher.embed([query.text for query in queries]))
+        return np.asarray(self.booster.predict(inputs, num_threads=1))
+
+
+def fit_trees(train: Targets, val: Targets | None) -> EmbeddingTrees:
+    """Fit to prompt effects; `val` says when to stop. Raises ValueError without torch.
+
+    Embedding a training table takes minutes, so that the vectors are kept between runs.
+    """
+    lightgbm: Any = importlib.import_module("lightgbm")
+    teacher = Teacher(default_folder())
+    data = _dataset(lightgbm, train, teacher)
+    if val is None:
+        return EmbeddingTrees(lightgbm.train(PARAMETERS, data, ROUNDS // 2), Teacher())
+    booster = lightgbm.train(
+        PARAMETERS,
+        data,
+        ROUNDS,
+        valid_sets=[_dataset(lightgbm, val, teacher)],
+        callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
+    )
+    return EmbeddingTrees(booster, Teacher())  # knows no vector: its time is measured
+
+
+def _dataset(lightgbm: Any, targets: Targets, teacher: Teacher) -> Any:
+    queries = [query_for(prompt, model="") for prompt in targets.prompts]
+    inputs = _inputs(queries, teacher.embed(targets.prompts))
+    return lightgbm.Dataset(inputs, targets.logs, weight=targets.weights, free_raw_data=False)
+
+
+def _inputs(queries: Sequence[PredictionQuery], embeddings: Matrix) -> Matrix:
+    features = np.array([extract(query).dense for query in queries], dtype=np.float32)
+    return np.concatenate([embeddings, features], axis=1)
