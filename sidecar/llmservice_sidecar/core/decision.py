@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.request import RequestId
@@ -51,5 +51,7 @@ class Rejected:
     reason: Reason
     estimate_s: float | None = None
 
+
+QUEUED: Final = Queued()  # nobody had to go
 
 Decision: TypeAlias = Admitted | Queued | Rejected

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from llmservice_sidecar.core.costs import PREFILL_WEIGHT
 from llmservice_sidecar.core.request import Request
@@ -25,7 +26,8 @@ FORGET_TRIES: Final = 8
 NO_CONTEST: Final = -1
 
 
-class Charge(NamedTuple):
+@dataclass(slots=True)  # not frozen: one is made for each request, in a third of the time
+class Charge:
     """Tokens put on a tenant's account in one contest."""
 
     contest: int

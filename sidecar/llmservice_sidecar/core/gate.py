@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from llmservice_sidecar.core.decision import Admitted, Decision, Queued, Rejected, Standing
+from llmservice_sidecar.core.decision import QUEUED, Admitted, Decision, Queued, Rejected, Standing
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.fair_share import charge_of
 from llmservice_sidecar.core.gamma import WorkEstimator
@@ -99,15 +99,17 @@ class Gate:
         self._order.offered(request)
         # With a free slot and a head that does not fit, new keys could admit somebody else, whom
         # this call cannot return: then the keys wait for the next call that can.
-        keep_keys = self._lanes and not self._room.is_full
+        is_full = self._room.is_full
+        keep_keys = not is_full and self._lanes
         work_s = self.backlog_s(now=now) if keep_keys else self._refresh(now)
         if self._order.costs is not None:
             self._order.estimator.observe_arrival(work_s, now=now)
         item = Waiting(self._key(request), next(self._numbers), request)
-        turn = self._turn_of(item, now)
-        late_s = self._outlook.late_s(item, now=now, waits=turn is None)
-        if late_s is not None:
-            return Rejected(Reason.DEADLINE_UNREACHABLE, late_s)
+        turn = None if is_full else self._turn_of(item, now)
+        if request.deadline_at is not None:
+            late_s = self._outlook.late_s(item, now=now, waits=turn is None)
+            if late_s is not None:
+                return Rejected(Reason.DEADLINE_UNREACHABLE, late_s)
         if turn is not None:
             self._run(turn, now=now)
             return Admitted()
@@ -220,9 +222,7 @@ class Gate:
         return self._outlook.retry_after_s(now=now)
 
     def _turn_of(self, item: Waiting, now: float) -> Turn | None:
-        """The newcomer's turn, if it is the newcomer's."""
-        if self._room.is_full:
-            return None
+        """The newcomer's turn, if it is the newcomer's and a slot is free."""
         if not self._lanes:
             return Turn(item) if self._room.admits(item.request) else None
         self._lanes.push(item)
@@ -243,7 +243,7 @@ class Gate:
             self._overtaking.depart(displaced.number)
         self._lanes.push(item)
         self._overtaking.wait(item.number)
-        return Queued(None if displaced is None else displaced.request.id)
+        return QUEUED if displaced is None else Queued(displaced.request.id)
 
     def _refresh(self, now: float) -> float:
         """Make keys anew if gamma, rates or time have moved too far; the backlog in seconds."""
@@ -266,7 +266,8 @@ class Gate:
 
     def _fill(self, now: float) -> Sequence[RequestId]:
         admitted: list[RequestId] = []
-        while self._lanes and (turn := self._room.next(self._lanes, now=now)) is not None:
+        room, lanes = self._room, self._lanes
+        while not room.is_full and lanes and (turn := room.next(lanes, now=now)) is not None:
             self._run(turn, now=now)
             admitted.append(turn.item.request.id)
         return admitted
@@ -282,8 +283,7 @@ class Gate:
             own_key(item), 0, depth, self._order.gamma_per_s, None, overtook, overtaken_by, ids
         )
         charge = self._lanes.charge(request)
-        running = Running(request=request, admitted_at=now)
-        self._room.enter(Flight(running, standing, charge, promoted=turn.promoted))
+        self._room.enter(Flight(Running(request, now), standing, charge, turn.promoted))
 
     def _progress(self, flight: Flight, generated: int, *, now: float) -> None:
         if self._room.in_flight.generated(flight, generated, now=now):

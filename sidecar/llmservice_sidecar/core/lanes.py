@@ -7,7 +7,7 @@ slack of `FairShare`; among those within it the smallest key decides, as if ther
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from heapq import merge
 from itertools import takewhile
 
@@ -35,9 +35,9 @@ class Lanes:
         return request_id in self._by_id
 
     @property
-    def levels(self) -> tuple[int, ...]:
-        """Priorities of those that wait, the highest first."""
-        return tuple(self._levels)
+    def levels(self) -> Collection[Level]:
+        """Those on which somebody waits, of the highest priority first."""
+        return self._levels.values()
 
     @property
     def predicted_tokens(self) -> float:
@@ -66,10 +66,14 @@ class Lanes:
     def push(self, item: Waiting) -> None:
         """Add a request. Its number must be unique; its id must not be queued."""
         request = item.request
+        tenant = request.tenant or ""
         self._by_id[request.id] = item
         self._prefill_tokens += request.prefill_tokens
         self._predicted_tokens += request.predicted_tokens
-        self._level(request).push(_tenant(request), item)
+        level = self._levels.get(request.priority)
+        if level is None or tenant not in level.lanes:
+            level = self._join(tenant, request.priority)
+        level.push(tenant, item)
 
     def remove(self, request_id: RequestId) -> Waiting:
         """Take a request out, wherever it stands. Raises KeyError if it is not queued."""
@@ -78,7 +82,7 @@ class Lanes:
         self._prefill_tokens -= request.prefill_tokens
         self._predicted_tokens -= request.predicted_tokens
         level = self._levels[request.priority]
-        level.remove(_tenant(request), item)
+        level.remove(request.tenant or "", item)
         if not level.lanes:
             del self._levels[request.priority]
         if not self._by_id:
@@ -89,19 +93,15 @@ class Lanes:
     def update(self, request_id: RequestId, request: Request, key: Key) -> None:
         """Another prediction of a request that waits: it keeps its number. Raises KeyError."""
         old = self._by_id[request_id]
-        tenant, level = _tenant(old.request), self._levels[old.request.priority]
+        tenant, level = old.request.tenant or "", self._levels[old.request.priority]
         level.remove(tenant, old)
         self._predicted_tokens += request.predicted_tokens - old.request.predicted_tokens
         old.key, old.request = key, request
         level.push(tenant, old)
 
-    def head(self, level: int) -> Waiting:
-        """Whose turn it is on this level. Raises KeyError when nobody waits there."""
-        return self._levels[level].head()
-
     def charge(self, request: Request) -> Charge:
         """It runs: put it on its tenant's account as predicted."""
-        tenant = _tenant(request)
+        tenant = request.tenant or ""
         charge = self._shares.charge(tenant, charge_of(request))
         self._charged(tenant)
         return charge
@@ -149,23 +149,21 @@ class Lanes:
         lanes = self._levels[lowest].lanes
         longest = max(lanes.values(), key=lambda lane: (len(lane), rank(lane.last)))
         if lowest == request.priority:
-            own = lanes.get(_tenant(request))
+            own = lanes.get(request.tenant or "")
             if len(longest) <= (0 if own is None else len(own)) + 1:
                 return None
         elif lowest > request.priority:
             return None
         return self.remove(longest.last.request.id)
 
-    def _level(self, request: Request) -> Level:
-        """The level on which it is about to wait; its tenant is part of the contest from now on."""
-        tenant, level = _tenant(request), self._levels.get(request.priority)
-        if level is not None and tenant in level.lanes:
-            return level
+    def _join(self, tenant: str, priority: int) -> Level:
+        """The tenant is about to wait on this level: it is part of the contest from now on."""
         least = min((other.least() for other in self._levels.values()), default=None)
         self._shares.came_back(tenant, least=least, waits=self._waits)
         self._charged(tenant)
+        level = self._levels.get(priority)
         if level is None:
-            level = self._levels[request.priority] = Level(self._shares)
+            level = self._levels[priority] = Level(self._shares)
             self._levels = dict(sorted(self._levels.items(), reverse=True))
         return level
 
@@ -175,7 +173,3 @@ class Lanes:
     def _charged(self, tenant: str) -> None:
         for level in self._levels.values():
             level.charged(tenant)
-
-
-def _tenant(request: Request) -> str:
-    return request.tenant or ""

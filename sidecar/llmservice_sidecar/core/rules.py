@@ -9,7 +9,7 @@ from typing import Protocol
 from llmservice_sidecar.core.request import Request
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Running:
     """A request in flight. `first_token_at` is None until its first token was seen."""
 
