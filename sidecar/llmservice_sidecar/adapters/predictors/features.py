@@ -17,14 +17,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from llmservice_sidecar.adapters.predictors import cues
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-FEATURE_SET: Final = 1
+FEATURE_SET: Final = 2
 HASHED: Final = 8192  # bins of word n-grams
 COUNTED_CHARS: Final = (6000, 2000)  # head and tail in which characters are counted
-READ_CHARS: Final = (2400, 800)  # head and tail that are searched and cut into words
-HEAD_WORDS: Final = 224
-TAIL_WORDS: Final = 96
+READ_CHARS: Final = (1800, 700)  # head and tail that are searched and cut into words
+HEAD_WORDS: Final = 160
+TAIL_WORDS: Final = 64
 
 Vector = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -33,61 +34,8 @@ _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 _SENTENCE_END: Final = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01\uff1f]")
 _CJK: Final = re.compile("[\u3040-\ud7af]")
 _OPTION: Final = re.compile(r"(?:^|\n)\s*\(?[a-j][.)] ")
-_ASKED_SIZE: Final = re.compile(
-    r"(\d{1,5})[ -]?(words?|sentences?|paragraphs?|pages?|lines?|points|items|steps|tokens)\b"
-)
-_TOKENS_PER: Final = {
-    "word": 1.3,
-    "sentence": 25.0,
-    "paragraph": 100.0,
-    "page": 600.0,
-    "line": 12.0,
-    "point": 40.0,
-    "item": 40.0,
-    "step": 50.0,
-    "token": 1.0,
-}
-
-# One yes-or-no feature each; patterns without nested repetition, so no text makes them slow.
-_PATTERNS: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"\?\s*\Z",
-        r"```|\bdef |[{};]\s*\n|#include|\bclass \w+[:({]",
-        r"\\(?:frac|sum|int|begin|sqrt|left)|\$[^$\n]{1,80}\$",
-        r"\boptions?:\s*\n",
-        r"step[- ]by[- ]step|in[- ]depth|one (?:word|sentence|line)\b",
-        r"\bhow (?:much|many|far|long)\b|\bwhich of the following\b|\bmost (?:likely|nearly)\b",
-    )
-)
-_OPENINGS: Final = tuple(
-    frozenset(words.split())
-    for words in (
-        "write create generate compose draft design develop build implement make",
-        "what who when where which",
-        "how why explain describe discuss analyze analyse compare",
-        "is are was were do does did can could should will has have",
-        "hi hello hey thanks thank good",
-    )
-)
-_KEYWORDS: Final = tuple(
-    frozenset(words.split())
-    for words in (
-        "calculate compute determine evaluate solve find",
-        "prove derive proof theorem",
-        "essay article story report blog chapter script lyrics poem novel speech",
-        "detail detailed details comprehensive thorough elaborate",
-        "brief briefly short concise concisely only tldr",
-        "list table bullet enumerate examples ideas outline plan",
-        "json yaml csv xml html regex sql",
-        "function code program script python javascript java rust algorithm api",
-        "translate summarize summarise summary rewrite rephrase classify extract correct convert",
-        "true false",
-        "best except not",
-    )
-)
-
-DENSE: Final = 20 + len(_PATTERNS) + len(_OPENINGS) + len(_KEYWORDS)
+NUMBERS: Final = 28
+DENSE: Final = 1 + NUMBERS + cues.FLAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +49,21 @@ class Features:
 
 def extract(query: PredictionQuery) -> Features:
     """Features of a query. Any text is fine: empty, binary, of any script and length."""
-    counted = _ends(query.text, *COUNTED_CHARS)
-    read = _ends(query.text, *READ_CHARS).lower()
+    counted = ends(query.text, *COUNTED_CHARS)
+    read = ends(query.text, *READ_CHARS).lower()
     words = _WORD.findall(read)
     bins, values = _hashed(_shortened(words), query)
-    dense = (*_numbers(query, counted=counted, read=read), *_flags(read, words))
+    flags = cues.flags(read, words)
+    dense = (
+        1.0,
+        *_numbers(query, counted=counted, read=read, words=words, rewrites=flags[0]),
+        *flags,
+    )
     return Features(np.array(dense), bins, values)
 
 
-def _ends(text: str, head: int, tail: int) -> str:
+def ends(text: str, head: int, tail: int) -> str:
+    """The text, or when it is longer than both together its first and its last characters."""
     return text if len(text) <= head + tail else f"{text[:head]}\n{text[-tail:]}"
 
 
@@ -119,56 +73,56 @@ def _shortened(words: list[str]) -> list[str]:
     return words[:HEAD_WORDS] + words[-TAIL_WORDS:]
 
 
-def _flags(read: str, words: list[str]) -> list[float]:
-    first, seen = words[0] if words else "", set(words)
-    return [
-        *(float(pattern.search(read) is not None) for pattern in _PATTERNS),
-        *(float(first in opening) for opening in _OPENINGS),
-        *(float(not keywords.isdisjoint(seen)) for keywords in _KEYWORDS),
-    ]
-
-
-def _numbers(query: PredictionQuery, *, counted: str, read: str) -> tuple[float, ...]:
+def _numbers(
+    query: PredictionQuery, *, counted: str, read: str, words: list[str], rewrites: float
+) -> tuple[float, ...]:
     """Every entry is of order one, so that one prior fits all."""
     length = len(counted)
-    words = len(counted.split())
+    word_count = len(counted.split())
     share = 1.0 / max(length, 1)
     log_chars = math.log1p(len(query.text))
     ascii_chars = len(counted.encode("ascii", "ignore"))
     cjk = len(_CJK.findall(read)) * length / max(len(read), 1) if ascii_chars < length else 0.0
     digits = sum(map(counted.count, "0123456789"))
     options = len(_OPTION.findall(read))
-    asked = _asked_tokens(read)
+    asked = cues.asked_tokens(read)
+    turns = max(query.turns, 1 + read.count("\nassistant:"))
+    lines = counted.count("\n") + counted.count("\\n")
+    log_tokens = math.log1p(max(query.prompt_tokens, 0))
     return (
-        1.0,
         log_chars / 5.0,
         (log_chars / 5.0) ** 2 - 1.0,
-        math.log1p(max(query.prompt_tokens, 0)) / 5.0,
-        math.log1p(words) / 5.0,
-        math.log1p(counted.count("\n")) / 3.0,
+        log_tokens / 5.0,
+        log_tokens - log_chars + 1.4,
+        math.log1p(word_count) / 5.0,
+        math.log1p(lines) / 3.0,
         math.log1p(len(_SENTENCE_END.findall(read))) / 3.0,
         math.log1p(counted.count("?")) / 2.0,
+        math.log1p(counted.count(",")) / 3.0,
+        math.log1p(counted.count(":")) / 2.0,
+        math.log1p(counted.count('"') + counted.count("'")) / 3.0,
+        math.log1p(sum(map(counted.count, "{}()[];=<>"))) / 4.0,
         math.log1p(digits) / 4.0,
         digits * share * 5.0,
         (length - ascii_chars) * share,
         cjk * share,
         sum(map(counted.count, ascii_uppercase)) * share * 5.0,
-        length / max(words, 1) / 6.0,
+        length / max(word_count, 1) / 6.0 if not cjk else 1.0,
         options / 10.0,
         float(options > 0),
         asked / 7.0,
         float(asked > 0.0),
-        math.log(max(query.turns, 1)) / 2.0 + float(query.has_tools),
-        float(query.has_schema),
+        cues.asked_items(words),
+        math.log(turns) / 2.0,
+        _log_part(read.rpartition("\n")[2]),
+        _log_part(read.partition("\n")[0]),
+        rewrites * (log_chars - 5.0) / 2.0,
+        float(query.has_tools) + float(query.has_schema),
     )
 
 
-def _asked_tokens(lowered: str) -> float:
-    """Log tokens of the answer as the prompt asks for it ("500 words"); 0 if it does not."""
-    match = _ASKED_SIZE.search(lowered)
-    if match is None:
-        return 0.0
-    return math.log1p(int(match[1]) * _TOKENS_PER[match[2].removesuffix("s")])
+def _log_part(part: str) -> float:
+    return math.log1p(len(part)) / 5.0
 
 
 def _hashed(words: list[str], query: PredictionQuery) -> tuple[Indices, Vector]:

@@ -1,0 +1,80 @@
+"""Makes the default model that comes with the program, from a table of answer lengths.
+
+    uv run --group distill python -m llmservice_lab.predictors.ship --lengths F --seed 1
+
+The same table, seed, machine and thread count give the same bytes. Only rows with a permissive
+licence are read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from llmservice_sidecar.adapters.predictors import artefact, base, features
+from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
+
+from llmservice_lab.predictors.dataset import read_lengths
+from llmservice_lab.predictors.distill import Table, distil
+from llmservice_lab.predictors.fit import Recipe, Tensors, describe_all, fit
+from llmservice_lab.predictors.targets import prompt_targets
+from llmservice_lab.predictors.teacher import Teacher
+
+
+def ship(lengths: Path, out: Path, *, seed: int, cache: Path | None = None) -> Path:
+    """Train on the permissive training rows of `lengths` and write the artefact to `out`.
+
+    `cache`: a directory that keeps the teacher's vectors between runs. Raises OSError or ValueError
+    when the table cannot be read, has no usable row, or the teacher is not installed.
+    """
+    samples = read_lengths(lengths, splits=("train",), permissive_only=True)
+    if not samples:
+        raise ValueError(f"{lengths} has no row of split train with licence Apache-2.0 or MIT")
+    targets = prompt_targets(samples)
+    prompts = [target.prompt for target in targets]
+    table = distil(sorted(set(prompts)), Teacher(cache), seed=seed)
+    embedding = StaticEmbedding(table.vocabulary, table.codes, table.scales)
+    head = fit(describe_all(prompts, embedding), targets, Recipe(seed=seed))
+    write(out, table, head, {"seed": seed, "data": _digest(prompts)})
+    return out
+
+
+def write(path: Path, table: Table, head: Tensors, card: dict[str, object]) -> None:
+    """Write table and head as one artefact; `card` joins what it says of itself."""
+    text = "\n".join(table.vocabulary).encode()
+    tensors = {
+        "vocabulary": np.frombuffer(text, dtype=np.uint8),
+        "embedding.codes": table.codes,
+        "embedding.scales": table.scales,
+        **head,
+    }
+    about = {
+        "format": base.FORMAT,
+        "feature_set": features.FEATURE_SET,
+        "licence": "Apache-2.0",
+        "teacher": "sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0)",
+        "trained_with": f"lightgbm {version('lightgbm')}, numpy {version('numpy')}",
+    }
+    artefact.write(path, card=about | card, tensors=tensors)
+
+
+def _digest(prompts: list[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(prompts)).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def main() -> None:
+    """Read the command line and run `ship`."""
+    parser = argparse.ArgumentParser(description="Train the model that comes with the program.")
+    parser.add_argument("--lengths", type=Path, required=True, help="table of answer lengths")
+    parser.add_argument("--out", type=Path, default=Path(base.__file__).with_name(base.ARTEFACT))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cache", type=Path, help="keep the teacher's vectors here between runs")
+    given = parser.parse_args()
+    print(ship(given.lengths, given.out, seed=given.seed, cache=given.cache))
+
+
+if __name__ == "__main__":
+    main()
