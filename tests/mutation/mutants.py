@@ -151,8 +151,8 @@ MUTANTS = (
     Mutant(
         "a split block forgets its last entry",
         "sorted_blocks.py",
-        "        self._lasts[at] = block[-1]\n        if len(block) > 2 * BLOCK:",
-        "        if len(block) > 2 * BLOCK:",
+        "self._lasts.insert(at, block[-1])",
+        "self._lasts.insert(at, block[-2])",
     ),
     Mutant(
         "lower priorities go first",

@@ -55,6 +55,12 @@ class BlocksMachine(RuleBasedStateMachine):
             place = int(at * (len(self.model) - 1))
             assert self.blocks.take(self.model.pop(place)) == place
 
+    @rule(count=counts)
+    def drop_the_first_ones(self, count: int) -> None:
+        for _ in self.model[:count]:
+            self.blocks.drop_first()
+        del self.model[:count]
+
     @rule(entries=st.sets(st.integers(-5000, 5000).map(lambda entry: 2 * entry)))
     def replace(self, entries: set[int]) -> None:
         self.blocks.replace(entries)
@@ -92,7 +98,14 @@ def test_entries_may_be_given_at_once(entries: list[int]) -> None:
     assert list(SortedBlocks(entries)) == sorted(entries)
 
 
-@pytest.mark.parametrize("ask", [SortedBlocks[int].first, SortedBlocks[int].last])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        SortedBlocks[int].first,
+        SortedBlocks[int].last,
+        SortedBlocks[int].drop_first,
+    ],
+)
 def test_nothing_is_first_or_last_of_none(ask: object) -> None:
     assert callable(ask)
     with pytest.raises(IndexError):

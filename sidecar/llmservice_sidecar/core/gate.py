@@ -111,7 +111,7 @@ class Gate:
             if late_s is not None:
                 return Rejected(Reason.DEADLINE_UNREACHABLE, late_s)
         if turn is not None:
-            self._run(turn, now=now)
+            self._run(turn, now=now, waited=False)
             return Admitted()
         return self._wait(item)
 
@@ -268,13 +268,13 @@ class Gate:
         admitted: list[RequestId] = []
         room, lanes = self._room, self._lanes
         while not room.is_full and lanes and (turn := room.next(lanes, now=now)) is not None:
-            self._run(turn, now=now)
+            self._run(turn, now=now, waited=True)
             admitted.append(turn.item.request.id)
         return admitted
 
-    def _run(self, turn: Turn, *, now: float) -> None:
+    def _run(self, turn: Turn, *, now: float, waited: bool) -> None:
         item, request = turn.item, turn.item.request
-        waited, depth = request.id in self._lanes, len(self._lanes)
+        depth = len(self._lanes)
         if waited:
             self._lanes.remove(request.id)
         overtook, overtaken_by, ids = self._overtaking.admit(item.number, request.id, waited=waited)

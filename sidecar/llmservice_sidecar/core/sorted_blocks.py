@@ -46,14 +46,19 @@ class SortedBlocks(Generic[_T]):
     def add(self, entry: _T) -> None:
         """Put an entry in its place; it must not be here already."""
         self._size += 1
-        if not self._blocks:
+        at = bisect_left(self._lasts, entry)
+        if at < len(self._lasts):
+            block = self._blocks[at]
+            insort(block, entry)
+        elif at:
+            at -= 1
+            block = self._blocks[at]
+            block.append(entry)
+            self._lasts[at] = entry
+        else:
             self._blocks.append([entry])
             self._lasts.append(entry)
             return
-        at = min(bisect_left(self._lasts, entry), len(self._blocks) - 1)
-        block = self._blocks[at]
-        insort(block, entry)
-        self._lasts[at] = block[-1]
         if len(block) > 2 * BLOCK:
             self._blocks.insert(at + 1, block[BLOCK:])
             del block[BLOCK:]
@@ -62,6 +67,14 @@ class SortedBlocks(Generic[_T]):
     def remove(self, entry: _T) -> None:
         """Take an entry out. Raises KeyError if it is not here."""
         self._cut(entry)
+
+    def drop_first(self) -> None:
+        """Take the smallest entry out. Raises IndexError when there is none."""
+        block = self._blocks[0]
+        del block[0]
+        self._size -= 1
+        if not block:
+            del self._blocks[0], self._lasts[0]
 
     def take(self, entry: _T) -> int:
         """Take an entry out; returns how many are smaller. Raises KeyError if it is not here."""
