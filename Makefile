@@ -76,7 +76,10 @@ e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFI
 bench: sync engine  ## Write docs/benchmarks.md and its plots: 40 min on two cores; QUICK=1: 3 min, into build/benchmarks
 	@$(RUN) python -m llmservice_lab.benchmarks $(if $(QUICK),--quick)
 
+predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, ARTEFACTS=folder of trained models)
+	@$(RUN) --group distill python -m llmservice_lab.predictors.table --lengths $(LENGTHS) $(if $(ARTEFACTS),--artefacts $(ARTEFACTS))
+
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench predictors overheads

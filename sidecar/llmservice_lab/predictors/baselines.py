@@ -18,7 +18,7 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.embedding_trees import EmbeddingTrees, fit_trees
 from llmservice_lab.predictors.figures import Vector
-from llmservice_lab.predictors.targets import Targets, logs_of, targets_of
+from llmservice_lab.predictors.targets import Target, prompt_targets
 from llmservice_lab.pretrain import query_for
 
 LEAST_SLOPE: Final = 1e-3  # of prompt length: a falling line would be another predictor
@@ -116,29 +116,29 @@ class Mean:
 
 
 def _constant(train: Sequence[Sample], val: Sequence[Sample]) -> Level:  # noqa: ARG001 - registry
-    return Level(float(logs_of(train).mean()) if train else math.log(UNPREDICTED_TOKENS))
+    return Level(float(_answer_logs(train).mean()) if train else math.log(UNPREDICTED_TOKENS))
 
 
 def _prompt_length(train: Sequence[Sample], val: Sequence[Sample]) -> PromptLength:  # noqa: ARG001
     if not train:
         return PromptLength(level=0.0, slope=1.0)
-    targets = targets_of(train)
+    targets = _learned(train)
     known = PromptLength(0.0, 1.0)(_queries(targets))
-    slope = float(np.polyfit(known, targets.logs, 1, w=np.sqrt(targets.weights))[0])
-    slope = max(slope, LEAST_SLOPE)
-    return PromptLength(float(np.mean(targets.logs - slope * known)), slope)
+    logs, weights = _logs(targets), _weights(targets)
+    slope = max(float(np.polyfit(known, logs, 1, w=np.sqrt(weights))[0]), LEAST_SLOPE)
+    return PromptLength(float(np.mean(logs - slope * known)), slope)
 
 
 def _words(train: Sequence[Sample], val: Sequence[Sample]) -> Words:
-    targets = targets_of(train)
+    targets = _learned(train)
     fitted = [_fit_words(targets, alpha) for alpha in ALPHAS]
     if not val:
         return fitted[ALPHAS.index(1.0)]
-    unseen = targets_of(val)
+    unseen = prompt_targets(val)
     return min(fitted, key=lambda words: _loss(words, unseen))
 
 
-def _fit_words(targets: Targets, alpha: float) -> Words:
+def _fit_words(targets: Sequence[Target], alpha: float) -> Words:
     text: Any = importlib.import_module("sklearn.feature_extraction.text")
     linear: Any = importlib.import_module("sklearn.linear_model")
     pipeline: Any = importlib.import_module("sklearn.pipeline")
@@ -146,25 +146,45 @@ def _fit_words(targets: Targets, alpha: float) -> Words:
         token_pattern=_TOKEN, ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32
     )
     model = pipeline.make_pipeline(vectors, linear.Ridge(alpha=alpha))
-    model.fit(targets.prompts, targets.logs, ridge__sample_weight=targets.weights)
+    prompts = [target.prompt for target in targets]
+    model.fit(prompts, _logs(targets), ridge__sample_weight=_weights(targets))
     return Words(model)
 
 
 def _embedding(train: Sequence[Sample], val: Sequence[Sample]) -> EmbeddingTrees:
-    return fit_trees(targets_of(train), targets_of(val) if val else None)
+    return fit_trees(_learned(train), prompt_targets(val))
 
 
 def _blend(train: Sequence[Sample], val: Sequence[Sample]) -> Mean:
     return Mean(_words(train, val), _embedding(train, val))
 
 
-def _loss(score: Score, targets: Targets) -> float:
-    error = score(_queries(targets)) - targets.logs
-    return float(np.average(error**2, weights=targets.weights))
+def _learned(train: Sequence[Sample]) -> list[Target]:
+    if not train:
+        raise ValueError("no answers to learn from: the table has no rows with split train")
+    return prompt_targets(train)
 
 
-def _queries(targets: Targets) -> list[PredictionQuery]:
-    return [query_for(prompt, model="") for prompt in targets.prompts]
+def _loss(score: Score, targets: Sequence[Target]) -> float:
+    error = score(_queries(targets)) - _logs(targets)
+    return float(np.average(error**2, weights=_weights(targets)))
+
+
+def _queries(targets: Sequence[Target]) -> list[PredictionQuery]:
+    return [query_for(target.prompt, model="") for target in targets]
+
+
+def _logs(targets: Sequence[Target]) -> Vector:
+    return np.array([target.log_tokens for target in targets])
+
+
+def _weights(targets: Sequence[Target]) -> Vector:
+    weights = np.array([target.weight for target in targets])
+    return weights / weights.mean()
+
+
+def _answer_logs(samples: Sequence[Sample]) -> Vector:
+    return np.log([float(max(sample.output_tokens, 1)) for sample in samples])
 
 
 def _spread(score: Score, samples: Sequence[Sample]) -> Spread:
@@ -174,7 +194,7 @@ def _spread(score: Score, samples: Sequence[Sample]) -> Spread:
     said = dict(
         zip(prompts, score([query_for(each, model="") for each in prompts]).tolist(), strict=True)
     )
-    ratios = np.exp(logs_of(samples) - np.array([said[sample.prompt] for sample in samples]))
+    ratios = np.exp(_answer_logs(samples) - np.array([said[sample.prompt] for sample in samples]))
     p50, p90 = np.log(np.percentile(ratios, [50, 90])).tolist()
     return Spread(math.log(float(ratios.mean())), p50, p90)
 

@@ -13,7 +13,7 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 
 from llmservice_lab.predictors.figures import Vector
 from llmservice_lab.predictors.store import default_folder
-from llmservice_lab.predictors.targets import Targets
+from llmservice_lab.predictors.targets import Target
 from llmservice_lab.predictors.teacher import Matrix, Teacher
 from llmservice_lab.pretrain import query_for
 
@@ -47,15 +47,15 @@ class EmbeddingTrees:
         return np.asarray(self.booster.predict(inputs, num_threads=1))
 
 
-def fit_trees(train: Targets, val: Targets | None) -> EmbeddingTrees:
-    """Fit to prompt effects; `val` says when to stop. Raises ValueError without torch.
+def fit_trees(train: Sequence[Target], val: Sequence[Target]) -> EmbeddingTrees:
+    """Fit to prompt effects; `val`, if not empty, says when to stop. ValueError without torch.
 
     Embedding a training table takes minutes, so that the vectors are kept between runs.
     """
     lightgbm: Any = importlib.import_module("lightgbm")
     teacher = Teacher(default_folder())
     data = _dataset(lightgbm, train, teacher)
-    if val is None:
+    if not val:
         return EmbeddingTrees(lightgbm.train(PARAMETERS, data, ROUNDS // 2), Teacher())
     booster = lightgbm.train(
         PARAMETERS,
@@ -67,10 +67,14 @@ def fit_trees(train: Targets, val: Targets | None) -> EmbeddingTrees:
     return EmbeddingTrees(booster, Teacher())  # knows no vector: its time is measured
 
 
-def _dataset(lightgbm: Any, targets: Targets, teacher: Teacher) -> Any:
-    queries = [query_for(prompt, model="") for prompt in targets.prompts]
-    inputs = _inputs(queries, teacher.embed(targets.prompts))
-    return lightgbm.Dataset(inputs, targets.logs, weight=targets.weights, free_raw_data=False)
+def _dataset(lightgbm: Any, targets: Sequence[Target], teacher: Teacher) -> Any:
+    prompts = [target.prompt for target in targets]
+    queries = [query_for(prompt, model="") for prompt in prompts]
+    inputs = _inputs(queries, teacher.embed(prompts))
+    logs = np.array([target.log_tokens for target in targets])
+    weights = np.array([target.weight for target in targets])
+    weights /= weights.mean()
+    return lightgbm.Dataset(inputs, logs, weight=weights, free_raw_data=False)
 
 
 def _inputs(queries: Sequence[PredictionQuery], embeddings: Matrix) -> Matrix:

@@ -66,7 +66,7 @@ class SourceMean(TypedDict):
 class Said:
     """What a predictor said of each of some answers, in tokens; `seconds` are of the asking.
 
-    `p50` is NaN where no median was told. An entry of `seconds` is NaN where the answer shares its
+    Quantiles are NaN where none was told. An entry of `seconds` is NaN where the answer shares its
     prompt with one asked before.
     """
 
@@ -169,7 +169,6 @@ def _drawn_tau(predicted: Vector, actual: Vector, models: Sequence[Places]) -> f
 def _row(predictor: str, key: tuple[str, str], said: Said, actual: Vector) -> EvalRow:
     source, model = key
     close, far = PAIR_RATIOS
-    medians = None if np.isnan(said.p50).any() else said.p50
     return EvalRow(
         predictor=predictor,
         source=source,
@@ -179,10 +178,14 @@ def _row(predictor: str, key: tuple[str, str], said: Said, actual: Vector) -> Ev
         pairwise_1_2x=pairwise_accuracy(said.mean, actual, ratio=close),
         pairwise_2x=pairwise_accuracy(said.mean, actual, ratio=far),
         mae_tokens=mae(said.median, actual),
-        coverage_p50=coverage(medians, actual),
-        coverage_p90=coverage(said.p90, actual),
+        coverage_p50=coverage(_told(said.p50), actual),
+        coverage_p90=coverage(_told(said.p90), actual),
         latency_ms=latency_of(said.seconds * 1e3),
     )
+
+
+def _told(quantiles: Vector) -> Vector | None:
+    return None if np.isnan(quantiles).any() else quantiles
 
 
 def _source_mean(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -15,7 +15,6 @@ from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_lab.predictors.asking import BatchPredictor, Learner
 
 DEFAULT: Final = "default"
-PROXY_MODEL: Final = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +60,33 @@ def learned(candidate: Candidate) -> Callable[[], Learner]:
 
 
 def _from_path(path: Path) -> Candidate:
+    """What is made here is kept as a function and a path: it can be sent to another process."""
     if path.is_dir():
-        from llmservice_sidecar.adapters.predictors.onnx_proxy import (  # noqa: PLC0415 - 50 MB
-            OnnxProxy,
-        )
-
-        proxy = OnnxProxy.load(path)
-        return Candidate(path.name, lambda: proxy, by_model=False)
+        _proxy(path)
+        return Candidate(path.name, partial(_proxy, path), by_model=False)
     if path.suffix == ".safetensors":
-        base = BaseModel.load(path)
-        return Candidate(path.stem, partial(OnlinePredictor, base), by_model=False, learns=True)
-    payload = path.read_bytes()
-    snapshot.load(payload)  # refused here, not in the middle of an evaluation
-    return Candidate(path.stem, partial(snapshot.load, payload), by_model=True, learns=True)
+        _trained(path)
+        return Candidate(path.stem, partial(_trained, path), by_model=False, learns=True)
+    _saved(path)
+    return Candidate(path.stem, partial(_saved, path), by_model=True, learns=True)
+
+
+def _proxy(path: Path) -> BatchPredictor:
+    from llmservice_sidecar.adapters.predictors.onnx_proxy import (  # noqa: PLC0415 - 50 MB
+        OnnxProxy,
+    )
+
+    return OnnxProxy.load(path)
+
+
+def _trained(path: Path) -> OnlinePredictor:
+    return OnlinePredictor(_base(path))
+
+
+def _saved(path: Path) -> OnlinePredictor:
+    return snapshot.load(path.read_bytes())
+
+
+@lru_cache(maxsize=2)
+def _base(path: Path) -> BaseModel:
+    return BaseModel.load(path)

@@ -1,0 +1,99 @@
+"""Who stands in docs/predictors.md: baselines, the default predictor, and what a folder holds.
+
+The folder has fine-tuned proxy models as `llmservice train` writes them (a folder each) and bases
+of the default predictor (`*.safetensors`); names of files and folders become names of lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PROXY_FILE: Final = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A line of the tables. `spec`: as `llmservice eval --predictor` takes it.
+
+    `levelled`: it gets the level and spread of each served model from val, see `levels`; without,
+    what it says is taken as it is. `shipped`: what it knows was learned from permissive rows alone.
+    """
+
+    name: str
+    spec: str
+    about: str
+    online: bool = False
+    levelled: bool = True
+    shipped: bool = False
+
+
+BASELINES: Final = (
+    Contestant(name="constant", spec="constant", about="the same for every prompt"),
+    Contestant(
+        name="prompt length", spec="prompt-length", about="a longer prompt, a longer answer"
+    ),
+    Contestant(name="TF-IDF + ridge", spec="tfidf-ridge", about="words and pairs of words"),
+    Contestant(
+        name="embedding + LightGBM",
+        spec="embedding-lightgbm",
+        about="MiniLM sentence embedding and hand-made features, boosted trees",
+    ),
+    Contestant(name="blend", spec="blend", about="mean of the two above"),
+)
+DEFAULT: Final = (
+    Contestant(name="default", spec="default", about="as it comes with the program", shipped=True),
+    Contestant(
+        name="default, as told",
+        spec="default",
+        about="the same, without knowing how much the served model writes",
+        levelled=False,
+        shipped=True,
+    ),
+    Contestant(
+        name="default, online",
+        spec="default",
+        about="in service: it learns each answer after it has predicted it",
+        online=True,
+        levelled=False,
+        shipped=True,
+    ),
+)
+# What the heads of `llmservice train` were published as.
+_HEADS: Final[Mapping[str, str]] = {
+    "regression-l1": "SSJF (arXiv 2404.08509), regression, L1 loss",
+    "regression-mse": "SSJF, regression, squared loss",
+    "multiclass": "SSJF, five classes of length",
+    "ordinal": "SSJF, ordered classes",
+    "listmle": "LTR (arXiv 2408.15792), listwise ranking",
+    "pairwise-margin": "PARS (arXiv 2510.03243), pairs with a margin",
+    "log-t": "TIE, Student's t of the logarithm",
+    "retrieval": "ALISE, lengths of the most similar prompts",
+}
+
+
+def contestants_of(folder: Path | None) -> list[Contestant]:
+    """All of them, those of the folder in order of name. Raises ValueError for a wrong folder."""
+    found: list[Contestant] = []
+    if folder is not None:
+        if not folder.is_dir():
+            raise ValueError(f"artefacts {folder}: not a folder")
+        found = [
+            Contestant(name=path.stem, spec=str(path), about=_about(path))
+            for path in sorted(folder.iterdir())
+            if (path / PROXY_FILE).is_file() or path.suffix == ".safetensors"
+        ]
+    return [*BASELINES, *found, *DEFAULT]
+
+
+def is_proxy(contestant: Contestant) -> bool:
+    """Whether it is one of the fine-tuned encoders."""
+    return (Path(contestant.spec) / PROXY_FILE).is_file()
+
+
+def _about(path: Path) -> str:
+    if path.suffix == ".safetensors":
+        return "the default predictor's model, trained on all rows"
+    return f"MiniLM fine-tuned: {_HEADS.get(path.name, path.name)}"

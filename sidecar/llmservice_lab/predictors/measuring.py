@@ -1,0 +1,132 @@
+"""What each predictor of the table says of every test answer, kept between renderings.
+
+Asking a fine-tuned encoder takes minutes, so results are kept by everything that they depend on:
+the table of lengths, the artefact, and the code that fits or asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import llmservice_sidecar.adapters.predictors as served
+import numpy as np
+
+import llmservice_lab.predictors as lab
+from llmservice_lab.predictors.asking import BatchPredictor, ask, ask_online
+from llmservice_lab.predictors.baselines import BASELINES, fit_baseline
+from llmservice_lab.predictors.dataset import Sample
+from llmservice_lab.predictors.judging import Said
+from llmservice_lab.predictors.loading import Candidate, learned, load
+from llmservice_lab.predictors.memory import resident_mib
+from llmservice_lab.predictors.store import Store, digest_of
+
+SERVED: Final = Path(served.__path__[0])
+LAB: Final = Path(lab.__path__[0])
+ONLINE_SEED: Final = 1
+
+# The code that an answer depends on, beside its artefact.
+_ASKING: Final = (LAB / "asking.py", LAB / "dataset.py", LAB / "memory.py")
+_FITTING: Final = (
+    *(LAB / f"{name}.py" for name in ("baselines", "embedding_trees", "targets", "teacher")),
+    SERVED / "features.py",
+    SERVED / "cues.py",
+)
+_PROXIES: Final = tuple(
+    SERVED / f"{name}.py" for name in ("onnx_proxy", "proxy_card", "proxy_text")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The table of lengths, parted. `digest` names its file's content."""
+
+    train: Sequence[Sample]
+    val: Sequence[Sample]
+    test: Sequence[Sample]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one contestant said of the val and test answers, and the memory of its process."""
+
+    val: Said
+    test: Said
+    resident_mib: float
+
+
+def measure(spec: str, answers: Answers, store: Store, *, online: bool = False) -> Measured:
+    """Kept, or asked now. `spec`: as `llmservice eval` takes it. ValueError: it cannot be had."""
+    key = spec, online, answers.digest, *depends_on(spec)
+    kept = store.get(*key)
+    if kept is None:
+        kept = _asked(spec, answers, online=online)
+        store.put(*key, value=kept)
+    val, test = (_unpacked(kept[part]) for part in ("val", "test"))
+    return Measured(val, test, kept["resident_mib"])
+
+
+def _asked(spec: str, answers: Answers, *, online: bool) -> dict[str, Any]:
+    candidate = _candidate(spec, answers)
+    resident = resident_mib(candidate.make)
+    if online:
+        make = learned(candidate)
+        said = [
+            ask_online(make, part, seed=ONLINE_SEED, on_step=_silent)
+            for part in (answers.val, answers.test)
+        ]
+    else:
+        predictor = candidate.make()
+        said = [
+            ask(predictor, part, by_model=candidate.by_model, on_step=_silent)
+            for part in (answers.val, answers.test)
+        ]
+    val, test = map(_packed, said)
+    return {"val": val, "test": test, "resident_mib": resident}
+
+
+def depends_on(spec: str) -> list[str]:
+    """Digests of the artefact and of the code that makes what it says."""
+    if spec in BASELINES:
+        files = (*_ASKING, *_FITTING)
+    elif Path(spec).is_dir():
+        files = (*_ASKING, *_PROXIES, Path(spec))
+    else:
+        own = [Path(spec)] if Path(spec).exists() else []
+        files = (
+            *_ASKING,
+            *sorted(SERVED.glob("*.py")),
+            *sorted(SERVED.glob("*.safetensors")),
+            *own,
+        )
+    return [digest_of(path) for path in files]
+
+
+def _candidate(spec: str, answers: Answers) -> Candidate:
+    if spec not in BASELINES:
+        return load(spec)
+    fitted = fit_baseline(spec, answers.train, answers.val)
+    return Candidate(spec, partial(_same, fitted), by_model=False)
+
+
+def _same(predictor: BatchPredictor) -> BatchPredictor:
+    """A predictor that is there already, as a function that can be sent to another process."""
+    return predictor
+
+
+def _silent(done: int, total: int) -> None:
+    """Contestants are told of as a whole."""
+
+
+def _packed(said: Said) -> list[list[float]]:
+    columns = (said.mean, said.p50, said.p90, 1e3 * said.seconds)
+    return [np.round(column, 4).tolist() for column in columns]
+
+
+def _unpacked(columns: Sequence[Sequence[float]]) -> Said:
+    mean, p50, p90, milliseconds = (np.array(column, dtype=np.float64) for column in columns)
+    return Said(mean, p50, p90, milliseconds / 1e3)
