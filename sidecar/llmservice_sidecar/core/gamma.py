@@ -9,13 +9,13 @@ less than in proportion, and with a linear horizon the longest answers waited fo
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right, insort
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
 from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.service_rates import ServiceRates
+from llmservice_sidecar.core.window import SortedWindow
 
 WINDOW_ARRIVALS: Final = 4096
 WINDOW_S: Final = 7200.0  # where few come, one great burst may not count for days
@@ -35,8 +35,7 @@ class WorkEstimator:
     def __init__(self) -> None:
         self.rates: Final = ServiceRates()
         self._arrivals = 0
-        self._seen: deque[tuple[float, float]] = deque()  # (when, V)
-        self._ordered_s: list[float] = []  # the same, ascending
+        self._work_s = SortedWindow(size=WINDOW_ARRIVALS, age_s=WINDOW_S)
         self._excess_s = 0.0
         self._least_s = MIN_HORIZON_S
 
@@ -47,14 +46,10 @@ class WorkEstimator:
 
     def observe_arrival(self, work_s: float, *, now: float) -> None:
         """A request arrived and found V = `work_s`, known in seconds."""
-        seen = self._seen
-        seen.append((now, work_s))
-        insort(self._ordered_s, work_s)
-        while len(seen) > WINDOW_ARRIVALS or now - seen[0][0] > WINDOW_S:
-            del self._ordered_s[bisect_left(self._ordered_s, seen.popleft()[1])]
+        self._work_s.add(work_s, now=now)
         self._arrivals += 1
-        if self._arrivals % REFRESH_ARRIVALS == 0 and len(seen) >= MIN_ARRIVALS:
-            self._excess_s = mean_excess(self._ordered_s, quantile=QUANTILE)
+        if self._arrivals % REFRESH_ARRIVALS == 0 and len(self._work_s) >= MIN_ARRIVALS:
+            self._excess_s = mean_excess(self._work_s.ascending, quantile=QUANTILE)
             self._least_s = max(2 * self._excess_s, MIN_HORIZON_S)
 
     def horizon_s(self, work_s: float) -> float:

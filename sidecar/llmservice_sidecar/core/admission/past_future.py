@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right, insort
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from llmservice_sidecar.core.admission.budget import fits
 from llmservice_sidecar.core.draw import uniform
 from llmservice_sidecar.core.request import Request
 from llmservice_sidecar.core.rules import Running
+from llmservice_sidecar.core.window import SortedWindow
 
 WINDOW_ANSWERS: Final = 1000
 
@@ -20,22 +20,19 @@ class LengthHistory:
     """Output tokens of the last 1,000 complete answers."""
 
     def __init__(self) -> None:
-        self._recent: deque[int] = deque()
-        self._sorted: list[int] = []
+        self._recent = SortedWindow(size=WINDOW_ANSWERS)
 
     def observe(self, output_tokens: int) -> None:
         """An answer is complete."""
-        self._recent.append(output_tokens)
-        insort(self._sorted, output_tokens)
-        if len(self._recent) > WINDOW_ANSWERS:
-            self._sorted.remove(self._recent.popleft())
+        self._recent.add(output_tokens)
 
     def quantile(self, share: float, *, above: float = 0.0) -> float | None:
         """The `share` quantile (below 1) of the lengths beyond `above`; None if there is none."""
-        first = bisect_right(self._sorted, above)
-        if first == len(self._sorted):
+        lengths = self._recent.ascending
+        first = bisect_right(lengths, above)
+        if first == len(lengths):
             return None
-        return float(self._sorted[first + int(share * (len(self._sorted) - first))])
+        return float(lengths[first + int(share * (len(lengths) - first))])
 
 
 class PastFutureRule:

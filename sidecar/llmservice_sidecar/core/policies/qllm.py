@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
 from llmservice_sidecar.core.policies.published import Published
 from llmservice_sidecar.core.policy import QueueView
 from llmservice_sidecar.core.request import Request
+from llmservice_sidecar.core.window import SortedWindow
 
 WINDOW_OFFERS: Final = 513
+
+
+def _no_offers() -> SortedWindow:
+    return SortedWindow(size=WINDOW_OFFERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +27,11 @@ class Qllm(Published):
     """
 
     name: str = field(init=False, default="QLLM")
-    _recent: deque[float] = field(
-        init=False, repr=False, compare=False, default_factory=deque[float]
-    )
-    _sorted: list[float] = field(init=False, repr=False, compare=False, default_factory=list[float])
+    _recent: SortedWindow = field(init=False, repr=False, compare=False, default_factory=_no_offers)
 
     def offered(self, request: Request) -> None:
         """Count the request's size into the median."""
-        self._recent.append(request.predicted_tokens)
-        insort(self._sorted, request.predicted_tokens)
-        if len(self._recent) > WINDOW_OFFERS:
-            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
+        self._recent.add(request.predicted_tokens)
 
     def key(self, request: Request, view: QueueView) -> tuple[float, ...]:  # noqa: ARG002 - protocol
         return (float(self._best_effort(request)), request.arrived_at)
@@ -42,5 +39,5 @@ class Qllm(Published):
     def _best_effort(self, request: Request) -> bool:
         if request.priority:
             return request.priority < 0
-        median = self._sorted[len(self._sorted) // 2] if self._sorted else request.predicted_tokens
-        return request.predicted_tokens > median
+        sizes = self._recent.ascending
+        return bool(sizes) and request.predicted_tokens > sizes[len(sizes) // 2]
