@@ -29,6 +29,22 @@ class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
     gamma_per_s: float
 
 
+class ModelPredictionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the answers of one model or adapter have been foreseen.
+
+    `trusted`: its predictions stand in the order, not its running mean. Coverage: the share of
+    answers within the predicted quantile.
+    """
+
+    samples: int = 0
+    trusted: bool = True
+    tau: float | None = None
+    tau_lower: float | None = None
+    tau_upper: float | None = None
+    coverage_p50: float | None = None
+    coverage_p90: float | None = None
+
+
 class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
     """The predictor's state and how well it ranks (Kendall tau-b with its 95 % bounds)."""
 
@@ -44,6 +60,10 @@ class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
     estimated_gain_ratio: float | None = (
         None  # mean wait under SSJF / under FCFS, Shadow and Enforce
     )
+    learned: int = 0  # outcomes that the predictor has learned from, its peers' included
+    timeouts: int = 0  # predictions that came too late to be used
+    failures: int = 0  # predictions and lessons in which the predictor failed
+    models: dict[str, ModelPredictionReport] = {}
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -135,7 +135,10 @@ class _Run:
             window=GUARD_WINDOW,
             starts_trusted=setup.predictor.starts_trusted,
         )
-        self._samples = ArrivalOrder(self._guard, max_age_s=GUARD_MAX_AGE_S)
+        guard = self._guard
+        self._samples = ArrivalOrder[tuple[float, float]](
+            lambda pair: guard.observe(*pair), max_age_s=GUARD_MAX_AGE_S
+        )
         self._obeyed = self._trusted()
         self._estimator = WorkEstimator()
         self._gate = Gate(
@@ -244,8 +247,7 @@ class _Run:
         if self._setup.guarded:
             self._samples.finished(
                 RequestId(str(life.index)),
-                predicted=life.first_prediction.output_tokens,
-                actual=life.output_tokens,
+                (life.first_prediction.output_tokens, float(life.output_tokens)),
                 now=now,
             )
 

@@ -33,13 +33,14 @@ from llmservice_sidecar.adapters.live_config import LiveConfigFile
 from llmservice_sidecar.adapters.openai_request import OpenAIRequests
 from llmservice_sidecar.adapters.ops_server import OpsServer, OpsSources
 from llmservice_sidecar.adapters.predictors import make_predictor
-from llmservice_sidecar.adapters.telemetry_metrics import Gauges, PrometheusMetrics
+from llmservice_sidecar.adapters.telemetry_gauges import Gauges
+from llmservice_sidecar.adapters.telemetry_metrics import PrometheusMetrics
 from llmservice_sidecar.adapters.telemetry_tracing import Tracing, make_tracing
 from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
-from llmservice_sidecar.core.guard import Guard
 from llmservice_sidecar.core.policies import make_deployed_policy, make_policy
+from llmservice_sidecar.core.trust import Trust
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S
@@ -160,7 +161,7 @@ class App:
             ),
             clock=self._clock,
         )
-        guard = Guard(
+        trust = Trust(
             min_samples=calibration.min_samples,
             window=calibration.window_samples,
             starts_trusted=self._predictor.starts_trusted,
@@ -172,7 +173,7 @@ class App:
             clock=self._clock,
             notice_delay_s=self._notice_delay_s,
         )
-        ordering = Ordering(gate, guard=guard, limits=limits, live=live, clock=self._clock)
+        ordering = Ordering(gate, trust=trust, limits=limits, live=live, clock=self._clock)
         predictor = self._predictor if static.predictor_enabled else None
         return Pipeline(
             gate=gate,
@@ -229,6 +230,9 @@ class App:
             self.pipeline.predictor_report(),
             state=self._predictor.state,
             message=self._predictor.message,
+            learned=self._predictor.samples,
+            timeouts=self._predictor.timeouts,
+            failures=self._predictor.failures,
         )
 
     def _apply(self, live: LiveConfig) -> None:

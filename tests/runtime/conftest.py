@@ -13,9 +13,9 @@ from llmservice_api.sidecar_config import LiveConfig
 from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
-from llmservice_sidecar.core.guard import Guard
 from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.request import Prediction, RequestId
+from llmservice_sidecar.core.trust import Trust
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.call import Door, InferenceCall
@@ -37,6 +37,7 @@ class ScriptedPredictor:
 
     tokens: dict[str, float] = field(default_factory=dict[str, float])
     delay_s: float = 0.0
+    mean_tokens: float = 100.0
     error: Exception | None = None
     observed: list[tuple[str, int, bool]] = field(default_factory=list[tuple[str, int, bool]])
 
@@ -47,6 +48,11 @@ class ScriptedPredictor:
             raise self.error
         tokens = self.tokens.get(query.text, 100.0)
         return Prediction(tokens, tokens * 2, "model")
+
+    def running_mean(self, query: PredictionQuery) -> Prediction:
+        """The same for all."""
+        del query
+        return Prediction(self.mean_tokens, self.mean_tokens, "history")
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         """Note it."""
@@ -156,7 +162,7 @@ def make_bench() -> MakeBench:
             ),
             clock=clock,
         )
-        guard = Guard(min_samples=20, window=100, starts_trusted=trusted)
+        trust = Trust(min_samples=20, window=100, starts_trusted=trusted)
         exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -165,7 +171,7 @@ def make_bench() -> MakeBench:
             engine=engine,
             ordering=Ordering(
                 gate,
-                guard=guard,
+                trust=trust,
                 limits=Limits(gate, slots=slots, kv_forecast=kv_forecast, clock=clock),
                 live=live or LiveConfig(tail_weight=0.0),
                 clock=clock,

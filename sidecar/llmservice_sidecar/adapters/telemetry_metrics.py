@@ -5,12 +5,10 @@ Labels are closed sets or capped: no client can make a new series at will.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from llmservice_api import __version__
-from llmservice_api.status_report import PredictorReport, QueueReport
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -19,9 +17,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from llmservice_sidecar.adapters.telemetry_gauges import GaugeCollector, Gauges
 from llmservice_sidecar.core.request import Outcome
 from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.ports import RequestEnd
@@ -62,17 +59,6 @@ _PER_TOKEN_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005),
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
-    """What is read at the moment of a scrape; every function returns at once."""
-
-    queue: Callable[[], QueueReport]
-    predictor: Callable[[], PredictorReport]
-    engine_up: Callable[[], bool]
-    draining: Callable[[], bool]
-    dropped_spans: Callable[[], int]
 
 
 class PrometheusMetrics:
@@ -120,7 +106,7 @@ class PrometheusMetrics:
 
     def watch(self, gauges: Gauges) -> None:
         """Read these on every scrape from now on. To be called once."""
-        self._registry.register(_GaugeCollector(gauges))
+        self._registry.register(GaugeCollector(gauges, models=self._models))
 
     def predicted(self, *, source: str, duration_s: float) -> None:
         """Count a prediction."""
@@ -205,70 +191,6 @@ class _GenAiHistograms:
         if end.output_tokens is not None and end.output_tokens > 1:
             decode_s = max(0.0, end.duration_s - end.first_token_s)
             self._per_token.labels(*labels).observe(decode_s / (end.output_tokens - 1), exemplar)
-
-
-class _GaugeCollector(Collector):
-    def __init__(self, gauges: Gauges) -> None:
-        self._gauges = gauges
-
-    def collect(self) -> Iterable[Metric]:
-        yield from _queue_gauges(self._gauges.queue())
-        yield from _predictor_gauges(self._gauges.predictor())
-        yield _gauge(
-            names.METRIC_ENGINE_UP, "1 while the engine answers.", float(self._gauges.engine_up())
-        )
-        yield _gauge(
-            names.METRIC_DRAINING, "1 while the pod is leaving.", float(self._gauges.draining())
-        )
-        yield CounterMetricFamily(
-            names.METRIC_SPANS_DROPPED,
-            "Sampled spans that were not exported.",
-            value=self._gauges.dropped_spans(),
-        )
-
-
-def _queue_gauges(queue: QueueReport) -> Iterator[Metric]:
-    yield _gauge(names.METRIC_QUEUED, "Requests waiting for a slot.", queue.queued_requests)
-    yield _gauge(
-        names.METRIC_QUEUED_TOKENS, "Predicted output tokens of the queue.", queue.queued_tokens
-    )
-    yield _gauge(names.METRIC_IN_FLIGHT, "Slots in use by the engine.", queue.in_flight_slots)
-    limit = GaugeMetricFamily(
-        names.METRIC_LIMIT,
-        "Slots that may be in use, by what sets it.",
-        labels=[names.LABEL_REASON],
-    )
-    limit.add_metric([queue.limit_reason], queue.limit_slots)
-    yield limit
-    yield _gauge(names.METRIC_BACKLOG, "Predicted seconds of work per slot, now.", queue.backlog_s)
-    yield _gauge(
-        names.METRIC_GAMMA, "Strength of waiting against size in the order.", queue.gamma_per_s
-    )
-
-
-def _predictor_gauges(predictor: PredictorReport) -> Iterator[Metric]:
-    yield _gauge(
-        names.METRIC_CALIBRATION_SAMPLES,
-        "Requests that the predictor is judged by.",
-        predictor.samples,
-    )
-    optional = (
-        (names.METRIC_TAU, "Rank correlation of prediction and truth.", predictor.tau),
-        (names.METRIC_TAU_LOWER, "Lower 95 % bound of it.", predictor.tau_lower),
-        (names.METRIC_TAU_UPPER, "Upper 95 % bound of it.", predictor.tau_upper),
-        (
-            names.METRIC_GAIN,
-            "Mean wait under SSJF over mean wait under FCFS, estimated.",
-            predictor.estimated_gain_ratio,
-        ),
-    )
-    for name, help_text, value in optional:
-        if value is not None:  # unknown is absent, not zero
-            yield _gauge(name, help_text, value)
-
-
-def _gauge(name: str, help_text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, help_text, value=value)
 
 
 def _exemplar(trace_id: str | None) -> dict[str, str] | None:

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final
+from collections.abc import Callable, Generator, Iterable
+from typing import Final, Generic, TypeVar
 
-from llmservice_sidecar.core.rank_correlation import RankCorrelation, rank_correlation
+from llmservice_sidecar.core.rank_correlation import (
+    RankCorrelation,
+    finish,
+    gradual_rank_correlation,
+    rank_correlation,
+)
 
 FALL_BACK_BELOW: Final = 0.10  # upper bound of tau: surely no better than this, so arrival order
 RETURN_ABOVE: Final = 0.15  # lower bound of tau: surely better than this, so predictions again
-EVALUATIONS_PER_WINDOW: Final = 40  # one costs milliseconds: not at every sample
+EVALUATIONS_PER_WINDOW: Final = 40  # each costs milliseconds, in small steps
 EARLY_SAMPLES: Final = 32  # enough to see that predictions are wrong, not that they are right
+AT_ONCE: Final = 256  # samples that are judged in one go; more are spread over the samples to come
+
+_T = TypeVar("_T")
 
 
 class Guard:
@@ -39,6 +48,7 @@ class Guard:
         self._since = 0
         self._closed = starts_trusted
         self._judged: RankCorrelation | None = None
+        self._judging: Generator[None, None, RankCorrelation] | None = None
 
     @property
     def closed(self) -> bool:
@@ -72,13 +82,25 @@ class Guard:
 
     def observe(self, predicted: float, actual: float) -> None:
         """One more outcome, in tokens. A prediction that is not finite counts as the largest."""
-        self._pairs.append((predicted if math.isfinite(predicted) else math.inf, actual))
+        self._pairs.append((_ranked(predicted), actual))
         self._since += 1
         if len(self._pairs) < self._min_samples:
             self._judge_early()
-            return
-        if self._judged is None or self._since >= self._every:
+        elif self._judging is not None:
+            self._judge_on()
+        elif self._judged is None or self._since >= self._every:
             self._judge()
+
+    def restate(self, pairs: Iterable[tuple[float, float]]) -> None:
+        """Replace the window: what orders the queue is not what it was, nor was the past by it.
+
+        The judgement stands until the next one, which is due at once.
+        """
+        self._pairs = deque(
+            ((_ranked(predicted), actual) for predicted, actual in pairs), maxlen=self._pairs.maxlen
+        )
+        self._judging = None
+        self._since = self._every
 
     def _judge_early(self) -> None:
         if not self._closed or len(self._pairs) % EARLY_SAMPLES:
@@ -89,35 +111,54 @@ class Guard:
     def _judge(self) -> None:
         self._since = 0
         predicted, actual = zip(*self._pairs, strict=True)
-        self._judged = rank_correlation(predicted, actual)
-        if self._judged.upper < FALL_BACK_BELOW:
+        self._judging = gradual_rank_correlation(predicted, actual)
+        if len(self._pairs) <= AT_ONCE:
+            self._conclude(finish(self._judging))
+
+    def _judge_on(self) -> None:
+        # Two steps a sample: over long before the next judgement is due.
+        assert self._judging is not None
+        try:
+            next(self._judging)
+            next(self._judging)
+        except StopIteration as end:
+            self._conclude(end.value)
+
+    def _conclude(self, judged: RankCorrelation) -> None:
+        self._judging = None
+        self._judged = judged
+        if judged.upper < FALL_BACK_BELOW:
             self._closed = False
-        elif self._judged.lower > RETURN_ABOVE:
+        elif judged.lower > RETURN_ABOVE:
             self._closed = True
 
 
-class ArrivalOrder:
-    """Hands outcomes to a guard in the order in which their requests arrived.
+def _ranked(predicted: float) -> float:
+    return predicted if math.isfinite(predicted) else math.inf
+
+
+class ArrivalOrder(Generic[_T]):
+    """Hands outcomes on in the order in which their requests arrived.
 
     An outcome waits until all earlier requests have one or are older than `max_age_s` (give it the
     queue timeout). A request that finishes later than that, or not at all, is no sample.
     """
 
-    def __init__(self, guard: Guard, *, max_age_s: float) -> None:
-        self._guard = guard
+    def __init__(self, take: Callable[[_T], None], *, max_age_s: float) -> None:
+        self._take = take
         self._max_age_s = max_age_s
-        self._waiting: dict[str, _Pending] = {}  # insertion order is arrival order
+        self._waiting: dict[str, _Pending[_T]] = {}  # insertion order is arrival order
 
     def arrived(self, request_id: str, *, now: float) -> None:
         """A request was offered; its outcome is awaited from here on."""
         self._waiting[request_id] = _Pending(now)
         self._release(now)
 
-    def finished(self, request_id: str, *, predicted: float, actual: float, now: float) -> None:
-        """The answer is complete: what had been predicted for it, and its true tokens."""
+    def finished(self, request_id: str, outcome: _T, *, now: float) -> None:
+        """The answer is complete: what had been predicted for it, and what came true."""
         pending = self._waiting.get(request_id)
         if pending is not None:
-            pending.outcome = (predicted, actual)
+            pending.outcome = outcome
         self._release(now)
 
     def left(self, request_id: str, *, now: float) -> None:
@@ -133,12 +174,12 @@ class ArrivalOrder:
                 return
             del self._waiting[first]
             if pending.outcome is not None:
-                self._guard.observe(*pending.outcome)
+                self._take(pending.outcome)
 
 
-class _Pending:
+class _Pending(Generic[_T]):
     __slots__ = ("arrived_at", "outcome")
 
     def __init__(self, arrived_at: float) -> None:
         self.arrived_at = arrived_at
-        self.outcome: tuple[float, float] | None = None
+        self.outcome: _T | None = None

@@ -60,6 +60,7 @@ class Account:
     context: Context
     started_at: float
     prediction: Prediction | None = None  # of the predictor; None while only the prior is known
+    running_mean: Prediction | None = None  # of such requests, when the predictor was asked
     usage: Usage | None = None
     client: Span | None = None  # the engine call's span, once there is a call
     called_at: float = 0.0  # the engine
@@ -201,6 +202,8 @@ class Account:
             # Per answer, as the prediction is.
             actual = round(self.usage.output_tokens / self.call.slots)
             span.set_attribute(names.ATTR_ACTUAL, actual)
+            if self.complete and self.prediction is not None:
+                span.set_attribute(names.ATTR_WITHIN_P90, actual <= self.prediction.p90_tokens)
         if isinstance(error, AdmissionError) and error.retry_after_s is not None:
             span.set_attribute(names.ATTR_RETRY_AFTER_S, error.retry_after_s)
         if outcome in _FAULTS or reason is Reason.DRAINING:
@@ -242,11 +245,14 @@ def ending_of(error: BaseException) -> tuple[Outcome, Reason]:
 
 def prediction_attributes(prediction: Prediction) -> dict[str, str | float]:
     """A prediction as span attributes."""
-    return {
+    attributes: dict[str, str | float] = {
         names.ATTR_PREDICTED: prediction.output_tokens,
         names.ATTR_PREDICTED_P90: prediction.p90_tokens,
         names.ATTR_PREDICTION_SOURCE: prediction.source,
     }
+    if prediction.p50_tokens is not None:
+        attributes[names.ATTR_PREDICTED_P50] = prediction.p50_tokens
+    return attributes
 
 
 def _bound_attributes(standing: Standing) -> dict[str, float]:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from llmservice_api.sidecar_config import LiveConfig, PredictorMode
 
 from llmservice_sidecar.core.errors import InvalidRequest
-from llmservice_sidecar.core.guard import ArrivalOrder, Guard
+from llmservice_sidecar.core.guard import ArrivalOrder
 from llmservice_sidecar.core.policies import make_deployed_policy, make_policy
 from llmservice_sidecar.core.policy import OrderingPolicy
-from llmservice_sidecar.core.request import Prediction, RequestId
+from llmservice_sidecar.core.request import RequestId
+from llmservice_sidecar.core.trust import Sample, Trust
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.call import PRIORITY_HINT
 from llmservice_sidecar.runtime.limits import Limits
@@ -25,23 +26,23 @@ class Ordering:
         self,
         gate: AsyncGate,
         *,
-        guard: Guard,
+        trust: Trust,
         limits: Limits,
         live: LiveConfig,
         clock: Callable[[], float],
     ) -> None:
         self._gate = gate
         self._limits = limits
-        self._guard = guard
+        self._trust = trust
         self._clock = clock
         self._live = live
-        self._samples = ArrivalOrder(guard, max_age_s=live.queue_timeout_s)
+        self._samples = self._in_arrival_order(live)
         self.apply(live)
 
     @property
-    def guard(self) -> Guard:
-        """The judge of the predictor, for reports."""
-        return self._guard
+    def trust(self) -> Trust:
+        """The judge of the predictor."""
+        return self._trust
 
     @property
     def configured(self) -> str:
@@ -97,7 +98,7 @@ class Ordering:
         """Take over a new configuration. Raises ValueError naming a policy that is not known."""
         policy = self._policy(live)
         if live.queue_timeout_s != self._live.queue_timeout_s:
-            self._samples = ArrivalOrder(self._guard, max_age_s=live.queue_timeout_s)
+            self._samples = self._in_arrival_order(live)
         self._live = live
         self._gate.set_bounds(
             max_queued=live.max_queued_requests, max_queued_tokens=live.max_queued_tokens
@@ -117,27 +118,23 @@ class Ordering:
         """A request was taken: it will be a sample, in its place of arrival."""
         self._samples.arrived(request_id, now=self._clock())
 
-    def ended(
-        self, request_id: RequestId, prediction: Prediction | None, output_tokens: int | None
-    ) -> None:
-        """It ended. Without a predictor's word or a complete answer it is no sample."""
+    def ended(self, request_id: RequestId, sample: Sample | None) -> None:
+        """It ended. None: without a predictor's word or a complete answer it is no sample."""
         now = self._clock()
-        if prediction is None or output_tokens is None:
+        if sample is None:
             self._samples.left(request_id, now=now)
         else:
-            self._samples.finished(
-                request_id,
-                predicted=prediction.output_tokens,
-                actual=float(output_tokens),
-                now=now,
-            )
+            self._samples.finished(request_id, sample, now=now)
         policy = self._policy(self._live)
         if policy.name != self.served:
             self._gate.set_policy(policy)
+
+    def _in_arrival_order(self, live: LiveConfig) -> ArrivalOrder[Sample]:
+        return ArrivalOrder(self._trust.observe, max_age_s=live.queue_timeout_s)
 
     def _policy(self, live: LiveConfig) -> OrderingPolicy:
         configured = make_deployed_policy(
             live.policy, tail_weight=live.tail_weight, parameters=live.policy_parameters
         )
-        trusted = live.predictor_mode is PredictorMode.ENFORCE and self._guard.closed
+        trusted = live.predictor_mode is PredictorMode.ENFORCE and self._trust.guard.closed
         return configured if trusted else make_policy(ARRIVAL_ORDER)

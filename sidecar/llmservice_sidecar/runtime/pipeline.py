@@ -15,6 +15,7 @@ from opentelemetry.trace import Span
 
 from llmservice_sidecar.core.errors import LLMServiceError, Reason, RequestRejected
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
+from llmservice_sidecar.core.trust import Sample
 from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.account import (
     Account,
@@ -30,7 +31,7 @@ from llmservice_sidecar.runtime.gain import EstimatedGain
 from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ordering import Ordering
 from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
-from llmservice_sidecar.runtime.predicting import Predicting
+from llmservice_sidecar.runtime.predicting import Predicting, model_reports
 
 __all__ = ["Door", "InferenceCall", "OnQueued", "Pipeline", "Served"]
 
@@ -132,7 +133,7 @@ class Pipeline:
 
     def predictor_report(self) -> PredictorReport:
         """The predictor's state and how well it has ranked."""
-        guard = self._ordering.guard
+        guard = self._ordering.trust.guard
         return PredictorReport(
             mode=self._ordering.mode,
             kind=self._predicting.kind,
@@ -143,6 +144,7 @@ class Pipeline:
             tau_lower=guard.tau_lower,
             tau_upper=guard.tau_upper,
             estimated_gain_ratio=self.gain.ratio,
+            models=model_reports(self._ordering.trust),
         )
 
     @property
@@ -188,7 +190,7 @@ class Pipeline:
                 account.left_queue(span, ticket)
             if asking is not None:
                 asking.cancel()
-            self._ordering.ended(request_id, account.prediction, ticket.output_tokens)
+            self._ordering.ended(request_id, _sample(account, ticket))
             self._learn_gain(account, ticket)
 
     def _learn_gain(self, account: Account, ticket: Ticket) -> None:
@@ -208,7 +210,10 @@ class Pipeline:
             return None
 
         def arrived(prediction: Prediction) -> None:
-            self._gate.predicted(ticket, prediction)
+            used = prediction
+            if account.running_mean and not self._ordering.trust.in_model(account.call.query.model):
+                used = account.running_mean
+            self._gate.predicted(ticket, used)
             if span.is_recording():  # it waits still
                 span.add_event(names.EVENT_PREDICTED, prediction_attributes(prediction))
 
@@ -239,6 +244,20 @@ class Pipeline:
         if request_id not in self._ids:
             return request_id
         return RequestId(f"{request_id}-{next(self._numbers)}")
+
+
+def _sample(account: Account, ticket: Ticket) -> Sample | None:
+    """What the end of a request says of its prediction, per answer; None: nothing."""
+    said, mean, call = account.prediction, account.running_mean, account.call
+    if said is None or mean is None or ticket.output_tokens is None:
+        return None
+    return Sample(
+        model=call.query.model,
+        said=said,
+        fallback_tokens=mean.output_tokens,
+        actual_tokens=ticket.output_tokens / call.slots,
+        max_tokens=call.query.max_tokens,
+    )
 
 
 def _describe_wait(span: Span, ticket: Ticket) -> None:

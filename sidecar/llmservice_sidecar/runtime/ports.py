@@ -39,6 +39,10 @@ class Predictor(Protocol):
 
     async def predict(self, query: PredictionQuery) -> Prediction: ...
 
+    def running_mean(self, query: PredictionQuery) -> Prediction:
+        """What is said of such a request without looking at it."""
+        ...
+
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         """A finished request: learn from it. `censored`: cut by max_tokens or by a cancel."""
         ...

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from llmservice_api.status_report import ModelPredictionReport
+
 from llmservice_sidecar.core.request import Prediction
+from llmservice_sidecar.core.trust import Trust
 from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.account import Account, prediction_attributes
 from llmservice_sidecar.runtime.history import History
@@ -73,8 +76,25 @@ class Predicting:
                 span.set_attributes(prediction_attributes(prediction))
         finally:
             span.end()
+        account.running_mean = predictor.running_mean(account.call.query)
         account.predicted(prediction, duration_s=clock() - started_at)
         then(prediction)
+
+
+def model_reports(trust: Trust) -> dict[str, ModelPredictionReport]:
+    """How well each model's answers have been foreseen, by its name."""
+    return {
+        name: ModelPredictionReport(
+            samples=model.guard.samples,
+            trusted=trust.in_model(name),
+            tau=model.guard.tau,
+            tau_lower=model.guard.tau_lower,
+            tau_upper=model.guard.tau_upper,
+            coverage_p50=model.p50.share,
+            coverage_p90=model.p90.share,
+        )
+        for name, model in trust.models()
+    }
 
 
 def _report_failure(task: asyncio.Task[None]) -> None:

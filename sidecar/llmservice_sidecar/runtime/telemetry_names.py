@@ -37,9 +37,11 @@ ATTR_RETRY_AFTER_S: Final = "llmservice.retry_after_s"
 
 # Attributes of the prediction and of what came true
 ATTR_PREDICTED: Final = "llmservice.predicted_output_tokens"
+ATTR_PREDICTED_P50: Final = "llmservice.predicted_p50"  # absent: the predictor knows no median
 ATTR_PREDICTED_P90: Final = "llmservice.predicted_p90"
 ATTR_PREDICTION_SOURCE: Final = "llmservice.prediction_source"
 ATTR_ACTUAL: Final = "llmservice.actual"
+ATTR_WITHIN_P90: Final = "llmservice.within_p90"  # of a complete answer: true for nine in ten
 
 # Attributes of the queue span
 ATTR_KEY: Final = "llmservice.key"
@@ -100,6 +102,11 @@ METRIC_PREDICTION_ERROR: Final = "llmservice_prediction_error_ratio"
 METRIC_TAU: Final = "llmservice_predictor_tau"
 METRIC_TAU_LOWER: Final = "llmservice_predictor_tau_lower"
 METRIC_TAU_UPPER: Final = "llmservice_predictor_tau_upper"
+METRIC_MODEL_TAU: Final = "llmservice_predictor_model_tau"
+METRIC_MODEL_TRUSTED: Final = "llmservice_predictor_model_trusted"
+METRIC_COVERAGE: Final = "llmservice_predictor_coverage"
+METRIC_TIMEOUTS: Final = "llmservice_predictor_timeouts"
+METRIC_FAILURES: Final = "llmservice_predictor_failures"
 METRIC_CALIBRATION_SAMPLES: Final = "llmservice_predictor_calibration_samples"
 METRIC_GAIN: Final = "llmservice_estimated_gain_ratio"
 METRIC_ENGINE_UP: Final = "llmservice_engine_up"
@@ -121,3 +128,4 @@ LABEL_REASON: Final = "reason"
 LABEL_SOURCE: Final = "source"
 LABEL_OPERATION: Final = "gen_ai_operation_name"
 LABEL_MODEL: Final = "gen_ai_request_model"
+LABEL_QUANTILE: Final = "quantile"

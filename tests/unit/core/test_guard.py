@@ -124,48 +124,59 @@ def test_impossible_settings_are_refused(min_samples: int, window: int) -> None:
         guard(starts_trusted=True, min_samples=min_samples, window=window)
 
 
-class Recorder(Guard):
-    """A guard that remembers what it was given."""
-
-    def __init__(self) -> None:
-        super().__init__(min_samples=2, window=10, starts_trusted=True)
-        self.seen: list[float] = []
-
-    def observe(self, predicted: float, actual: float) -> None:
-        super().observe(predicted, actual)
-        self.seen.append(actual)
+def order_into(seen: list[int]) -> ArrivalOrder[int]:
+    return ArrivalOrder[int](seen.append, max_age_s=60.0)
 
 
-def test_outcomes_reach_the_guard_in_arrival_order_whoever_finishes_first() -> None:
-    recorder = Recorder()
-    order = ArrivalOrder(recorder, max_age_s=60.0)
+def test_outcomes_are_handed_on_in_arrival_order_whoever_finishes_first() -> None:
+    seen: list[int] = []
+    order = order_into(seen)
     for name in ("a", "b", "c"):
         order.arrived(name, now=0.0)
-    order.finished("c", predicted=1.0, actual=3.0, now=1.0)
-    order.finished("b", predicted=1.0, actual=2.0, now=2.0)
-    assert recorder.seen == []
-    order.finished("a", predicted=1.0, actual=1.0, now=3.0)
-    assert recorder.seen == [1.0, 2.0, 3.0]
+    order.finished("c", 3, now=1.0)
+    order.finished("b", 2, now=2.0)
+    assert seen == []
+    order.finished("a", 1, now=3.0)
+    assert seen == [1, 2, 3]
 
 
 def test_a_request_older_than_the_age_holds_back_nobody_and_is_no_sample() -> None:
-    recorder = Recorder()
-    order = ArrivalOrder(recorder, max_age_s=60.0)
+    seen: list[int] = []
+    order = order_into(seen)
     order.arrived("stuck", now=0.0)
     order.arrived("short", now=1.0)
-    order.finished("short", predicted=1.0, actual=5.0, now=2.0)
+    order.finished("short", 5, now=2.0)
     order.arrived("later", now=60.5)
-    assert recorder.seen == [5.0]
-    order.finished("stuck", predicted=1.0, actual=9.0, now=70.0)
-    assert recorder.seen == [5.0]
+    assert seen == [5]
+    order.finished("stuck", 9, now=70.0)
+    assert seen == [5]
 
 
 def test_a_cancelled_request_is_no_sample_and_holds_back_nobody() -> None:
-    recorder = Recorder()
-    order = ArrivalOrder(recorder, max_age_s=60.0)
+    seen: list[int] = []
+    order = order_into(seen)
     order.arrived("gone", now=0.0)
     order.arrived("next", now=0.0)
-    order.finished("next", predicted=1.0, actual=4.0, now=1.0)
+    order.finished("next", 4, now=1.0)
     order.left("gone", now=2.0)
     order.left("gone", now=2.0)
-    assert recorder.seen == [4.0]
+    assert seen == [4]
+
+
+def test_a_large_window_is_judged_in_steps_spread_over_the_samples_to_come() -> None:
+    spread = guard(starts_trusted=True, min_samples=500, window=2000)
+    feed(spread, oracle, 500)
+    assert spread.tau is None, "the first judgement has only begun"
+    feed(spread, oracle, 25)
+    assert spread.tau == 1.0
+    assert spread.calibrated is True
+
+
+def test_a_window_that_is_restated_is_judged_by_its_new_content() -> None:
+    subject = guard(starts_trusted=True)
+    feed(subject, oracle, 100)
+    assert subject.closed
+    subject.restate([(100.0, float(actual)) for actual in range(100)])
+    assert subject.samples == 100
+    feed(subject, constant, 1)
+    assert not subject.closed

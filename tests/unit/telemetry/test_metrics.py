@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from llmservice_api.status_report import PredictorReport, QueueReport
+from llmservice_api.status_report import ModelPredictionReport, PredictorReport, QueueReport
+from llmservice_sidecar.adapters.telemetry_gauges import Gauges
 from llmservice_sidecar.adapters.telemetry_merge import merge_engine_metrics
-from llmservice_sidecar.adapters.telemetry_metrics import Gauges, PrometheusMetrics
+from llmservice_sidecar.adapters.telemetry_metrics import PrometheusMetrics
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.request import Outcome
 from llmservice_sidecar.runtime.ports import RequestEnd
@@ -181,3 +182,33 @@ def test_our_metrics_never_share_a_name_with_the_engine() -> None:
     ours = {f.name for f in text_string_to_metric_families(watched().render()[0].decode())}
     assert ours
     assert all(name.startswith(("llmservice_", "gen_ai_server_")) for name in ours)
+
+
+def test_each_known_model_has_its_rank_and_coverage() -> None:
+    judged = ModelPredictionReport(
+        samples=300, trusted=False, tau=0.05, coverage_p50=0.5, coverage_p90=0.9
+    )
+    models = {"tiny": judged, "unheard": judged, "adapter": ModelPredictionReport()}
+    predictor = msgspec.structs.replace(PREDICTOR, models=models, timeouts=3, failures=2)
+    metrics = PrometheusMetrics(models=("tiny", "adapter"))
+    metrics.watch(
+        Gauges(
+            queue=lambda: QUEUE,
+            predictor=lambda: predictor,
+            engine_up=lambda: True,
+            draining=lambda: False,
+            dropped_spans=lambda: 0,
+        )
+    )
+    found = samples(metrics)
+    tiny = ("gen_ai_request_model", "tiny")
+    assert found["llmservice_predictor_model_tau", frozenset({tiny})] == 0.05
+    assert found["llmservice_predictor_model_trusted", frozenset({tiny})] == 0.0
+    p90 = frozenset({tiny, ("quantile", "0.9")})
+    assert found["llmservice_predictor_coverage", p90] == 0.9
+    adapter = frozenset({("gen_ai_request_model", "adapter")})
+    assert found["llmservice_predictor_model_trusted", adapter] == 1.0
+    assert ("llmservice_predictor_model_tau", adapter) not in found, "unknown is absent"
+    assert not [labels for _, labels in found if ("gen_ai_request_model", "unheard") in labels]
+    assert found["llmservice_predictor_timeouts_total", frozenset()] == 3
+    assert found["llmservice_predictor_failures_total", frozenset()] == 2

@@ -114,6 +114,11 @@ class ChainedPredictor:
         return self._origin.trained
 
     @property
+    def samples(self) -> int:
+        """Outcomes that the model has learned from."""
+        return 0 if self._model is None else self._model.samples
+
+    @property
     def failures(self) -> int:
         """Predictions and lessons in which the model raised or answered nonsense."""
         return self._failures
@@ -136,6 +141,10 @@ class ChainedPredictor:
             answer.cancel()
             return self._history.predict(query)
         return answer.result() or self._history.predict(query)
+
+    def running_mean(self, query: PredictionQuery) -> Prediction:
+        """The fallback's word, at once."""
+        return self._history.predict(query)
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         """A finished request: the fallback learns at once, the model soon, in its own thread."""
