@@ -185,10 +185,10 @@ def make_sim_predictor(name: str, rows: Sequence[WorkloadRequest], *, seed: int)
         return Around(make_sim_predictor(rest, rows, seed=seed), five_classes)
     if name in _PREDICTORS:
         return _PREDICTORS[name](rows, seed)
-    if Path(name).is_file():
-        return _online(Path(name))
+    if Path(name).exists():
+        return _trained(name)
     known = ", ".join((*_PREDICTORS, "noisy:tau=T", "classes:PREDICTOR"))
-    raise ValueError(f"predictor {name!r} is not known; known: {known}, the file of a trained one")
+    raise ValueError(f"predictor {name!r} is not known; known: {known}, the path of a trained one")
 
 
 def offered_load(arrivals_s: Sequence[float], capacity_rps: float) -> float | None:
@@ -197,10 +197,16 @@ def offered_load(arrivals_s: Sequence[float], capacity_rps: float) -> float | No
     return (len(arrivals_s) - 1) / span_s / capacity_rps if span_s > 0 else None
 
 
-def _online(snapshot: Path | None) -> SimPredictor:
+def _default() -> SimPredictor:
     from llmservice_lab.sim_online import online  # noqa: PLC0415 - the others need no model
 
-    return online(snapshot)
+    return online(None)
+
+
+def _trained(path: str) -> SimPredictor:
+    from llmservice_lab.sim_predictors_trained import trained  # noqa: PLC0415 - as above
+
+    return trained(path)
 
 
 def _rng(seed: int, purpose: str) -> random.Random:
@@ -209,7 +215,7 @@ def _rng(seed: int, purpose: str) -> random.Random:
 
 
 _PREDICTORS: Final[Mapping[str, Callable[[Sequence[WorkloadRequest], int], SimPredictor]]] = {
-    "default": lambda _rows, _seed: _online(None),
+    "default": lambda _rows, _seed: _default(),
     "oracle": lambda rows, _seed: oracle(rows),
     "none": lambda _rows, _seed: Constant(starts_trusted=False),
     "random": lambda rows, seed: shuffled(rows, rng=_rng(seed, "random")),

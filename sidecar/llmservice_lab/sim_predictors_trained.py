@@ -7,8 +7,10 @@ from dataclasses import replace
 from llmservice_sidecar.core.request import UNPREDICTED_TOKENS, Prediction
 
 from llmservice_lab.predictors.asking import BatchPredictor
-from llmservice_lab.predictors.loading import load
+from llmservice_lab.predictors.loading import learned, load
 from llmservice_lab.pretrain import query_for
+from llmservice_lab.sim_online import Online
+from llmservice_lab.sim_predictors import SimPredictor
 from llmservice_lab.workload import WorkloadRequest
 
 
@@ -40,6 +42,12 @@ class Told:
         return self._model.predict_batch([query])[0] or Prediction(prior, prior, "prior")
 
 
-def told(path: str) -> Told:
-    """The fine-tuned proxy model in a folder. Raises ValueError naming what cannot be read."""
-    return Told(load(path).make())
+def trained(path: str) -> SimPredictor:
+    """What is at a path: a proxy model as it is, the default predictor learning during the run.
+
+    Raises ValueError naming what cannot be read.
+    """
+    candidate = load(path)
+    if candidate.learns:
+        return Online(learned(candidate)(), trained=True)
+    return Told(candidate.make())

@@ -53,8 +53,9 @@ def sim(  # noqa: PLR0913 - one parameter an option
         list[str] | None,
         typer.Option(
             help="default (learns during the run), oracle, none, noisy:tau=T, random, inverted, "
-            "constant, a trained file, or classes:PREDICTOR (of any of these only SSJF's five "
-            "classes of length); several times: one run each.  [default: default]"
+            "constant, the path of a trained one (a file or a folder with model.onnx), or "
+            "classes:PREDICTOR (of any of these only SSJF's five classes of length); several "
+            "times: one run each.  [default: default]"
         ),
     ] = None,
     slots: Annotated[int, typer.Option(min=1, help="Requests the engine runs at once.")] = 8,

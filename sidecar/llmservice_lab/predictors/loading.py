@@ -12,7 +12,7 @@ from llmservice_sidecar.adapters.predictors import snapshot
 from llmservice_sidecar.adapters.predictors.base import BaseModel
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 
-from llmservice_lab.predictors.asking import BatchPredictor, Learner
+from llmservice_lab.predictors.asking import BatchPredictor
 
 DEFAULT: Final = "default"
 
@@ -22,7 +22,7 @@ class Candidate:
     """A predictor to be made, again for every service that it is to learn from.
 
     `by_model`: what it says depends on the served model, not on the prompt alone. `learns`: it is
-    a `Learner`.
+    an `OnlinePredictor`.
     """
 
     name: str
@@ -52,11 +52,11 @@ def load(name: str) -> Candidate:
         raise ValueError(f"predictor {name}: {error}") from error
 
 
-def learned(candidate: Candidate) -> Callable[[], Learner]:
+def learned(candidate: Candidate) -> Callable[[], OnlinePredictor]:
     """What makes a learning predictor. Raises ValueError when this one does not learn."""
     if not candidate.learns:
         raise ValueError(f"predictor {candidate.name!r} does not learn; online takes `{DEFAULT}`")
-    return cast("Callable[[], Learner]", candidate.make)
+    return cast("Callable[[], OnlinePredictor]", candidate.make)
 
 
 def _from_path(path: Path) -> Candidate:
