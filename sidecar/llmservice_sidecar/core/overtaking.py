@@ -16,8 +16,7 @@ class Overtaking:
     def __init__(self) -> None:
         self._waiting: SortedBlocks[int] = SortedBlocks()
         # Admitted while an earlier one still waits.
-        self._ahead: SortedBlocks[int] = SortedBlocks()
-        self._ids: dict[int, RequestId] = {}  # of those
+        self._ahead: SortedBlocks[tuple[int, RequestId]] = SortedBlocks()
 
     def wait(self, number: int) -> None:
         """A request is queued under its arrival number."""
@@ -41,8 +40,7 @@ class Overtaking:
             count, ids = 0, ()  # it is the latest
             overtook = self._waiting.rank(number)
         if overtook:
-            self._ahead.add(number)
-            self._ids[number] = request_id
+            self._ahead.add((number, request_id))
         return overtook, count, ids
 
     def of(self, number: int) -> tuple[int, tuple[RequestId, ...]]:
@@ -50,17 +48,14 @@ class Overtaking:
 
         The ids are in arrival order.
         """
-        count, first = self._ahead.beyond(number + 1, NAMED_OVERTAKERS)
-        return count, tuple([self._ids[later] for later in first])
+        count, first = self._ahead.beyond((number + 1,), NAMED_OVERTAKERS)
+        return count, tuple([request_id for _, request_id in first])
 
     def _forget(self) -> None:
         """The earliest has left: forget those for whom nobody is left whom they have overtaken."""
         if not self._waiting:
             self._ahead.replace(())
-            self._ids.clear()
             return
         earliest = self._waiting.first()
-        while self._ahead and self._ahead.first() < earliest:
-            number = self._ahead.first()
-            self._ahead.remove(number)
-            del self._ids[number]
+        while self._ahead and self._ahead.first()[0] < earliest:
+            self._ahead.drop_first()
