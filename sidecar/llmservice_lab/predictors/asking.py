@@ -48,8 +48,7 @@ def ask(
     for (prompt, model), mine in places.items():
         prediction, seconds = _timed(predictor, query_for(prompt, model=model))
         for place in mine:
-            _note(said, place, prediction, seconds=math.nan)
-        said.seconds[mine[0]] = seconds
+            _note(said, place, prediction, seconds=seconds)
         done += len(mine)
         on_step(done, len(samples))
     return said

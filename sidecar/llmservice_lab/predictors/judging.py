@@ -66,8 +66,7 @@ class SourceMean(TypedDict):
 class Said:
     """What a predictor said of each of some answers, in tokens; `seconds` are of the asking.
 
-    Quantiles are NaN where none was told. An entry of `seconds` is NaN where the answer shares its
-    prompt with one asked before.
+    Quantiles are NaN where none was told, `seconds` where nothing was asked.
     """
 
     mean: Vector
