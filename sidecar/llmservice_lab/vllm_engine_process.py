@@ -6,7 +6,6 @@ engine's environment needs nothing of ours but the sources.
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import IO, Final, Self, cast
 
 import llmservice_api
 
-from llmservice_lab.engine.cpu import CPU_ENVIRONMENT
+from llmservice_lab.engine.cpu import engine_environment
 from llmservice_lab.engine.environment import EngineEnvironmentError, ensure_engine_python
 from llmservice_lab.results import RequestRecord
 from llmservice_lab.simulator import Setup
@@ -97,19 +96,6 @@ class VllmSimulator:
 
 
 def _environment() -> dict[str, str]:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        # The caller's interpreter settings are not the engine's.
-        if name not in {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONSTARTUP"}
-    }
-    return (
-        inherited
-        | CPU_ENVIRONMENT
-        # Same numbers in every process, and of vLLM's log only what went wrong.
-        | {
-            "PYTHONPATH": os.pathsep.join(map(str, _SOURCES)),
-            "PYTHONHASHSEED": "0",
-            "VLLM_LOGGING_LEVEL": "ERROR",
-        }
-    )
+    # Same numbers in every process, and of vLLM's log only what went wrong.
+    ours = {"PYTHONHASHSEED": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+    return engine_environment(_SOURCES) | ours

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 ENTRY_MODULE: Final = "vllm.entrypoints.launchers.api_server.entry"
@@ -23,3 +26,12 @@ CPU_ARGUMENTS: Final = (
     "--enforce-eager",
     "--kv-cache-memory-bytes=64M",
 )
+
+# The caller's interpreter settings are not the engine's.
+_NOT_INHERITED: Final = frozenset({"VIRTUAL_ENV", "PYTHONHOME", "PYTHONSTARTUP"})
+
+
+def engine_environment(sources: Iterable[Path]) -> dict[str, str]:
+    """The environment of an engine on a CPU, a child of this process, that imports `sources`."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return inherited | CPU_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(map(str, sources))}

@@ -25,9 +25,9 @@ from typing import Final, Self
 
 from llmservice_lab.engine.cpu import (
     CPU_ARGUMENTS,
-    CPU_ENVIRONMENT,
     ENTRY_MODULE,
     FORCED_LENGTH,
+    engine_environment,
 )
 from llmservice_lab.engine.environment import ensure_engine_python
 from llmservice_lab.engine.latency_model import LatencyModel
@@ -184,18 +184,8 @@ def command_line(options: EngineOptions, *, python: Path, model: Path, port: int
 
 
 def _environment(options: EngineOptions) -> dict[str, str]:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        # The caller's interpreter settings are not the engine's.
-        if name not in {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONSTARTUP"}
-    }
-    return (
-        inherited
-        | CPU_ENVIRONMENT
-        | {"PYTHONPATH": str(SIDECAR_SOURCES), "PYTHONUNBUFFERED": "1"}
-        | dict(options.environment)
-    )
+    ours = {"PYTHONUNBUFFERED": "1"}
+    return engine_environment([SIDECAR_SOURCES]) | ours | dict(options.environment)
 
 
 def _die_with_parent() -> None:
