@@ -25,7 +25,7 @@ Face encoder or decoder, and writes a directory that `predictor.kind: FineTuned`
 torch: int8 ONNX, tokenizer and model card, beside the weights as safetensors.
 
 \b
-Needs torch, which is not installed by default:
+Example (needs torch, which is not installed by default):
   uv run --extra predictor llmservice train --lengths answers.jsonl \\
       --head regression-l1 --base bert-base-uncased --out build/proxy
 """
