@@ -265,8 +265,8 @@ MUTANTS = (
     Mutant(
         "earlier arrivals overtake, too",
         "overtaking.py",
-        "return self._waiting.rank(number)",
-        "return len(self._waiting)",
+        "earlier = self._waiting.take(number)",
+        "earlier = self._waiting.take(number) and len(self._waiting)",
     ),
     Mutant(
         "who stands before takes the slot that is free last",

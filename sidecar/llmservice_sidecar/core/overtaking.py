@@ -37,8 +37,8 @@ class Overtaking:
             count, ids = self.of(number)  # before its departure: then its overtakers are forgotten
             overtook = self.depart(number)
         else:
-            count, ids = 0, ()  # it is the latest
-            overtook = self._waiting.rank(number)
+            count, ids = 0, ()  # it is the latest: all who wait came before it
+            overtook = len(self._waiting)
         if overtook:
             self._ahead.add((number, request_id))
         return overtook, count, ids
