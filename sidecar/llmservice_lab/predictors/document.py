@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -193,7 +194,7 @@ def _times(line: Line) -> tuple[str, str]:
 
 
 def _share(share: Estimate | None) -> str:
-    if share is None:
+    if share is None or math.isnan(share.value):
         return "-"
     value, low, high = (round(100 * each) for each in (share.value, share.low, share.high))
     return f"{value} [{low}, {high}]"
