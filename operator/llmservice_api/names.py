@@ -30,6 +30,13 @@ CONFIG_DIR: Final = "/etc/llmservice"
 STATIC_CONFIG_FILE: Final = "static.json"
 LIVE_CONFIG_FILE: Final = "live.json"
 
+# On the ops port: what a predictor has learned, for its replicas and for the operator.
+PATH_STATISTICS: Final = "/predictor/statistics"
+PATH_SNAPSHOT: Final = "/predictor/snapshot"
+PREDICTOR_STATE_DIR: Final = "/var/lib/llmservice"  # a volume of the pod
+PREDICTOR_INHERITED_DIR: Final = "/etc/llmservice-predictor"  # another pod's state, mounted
+PREDICTOR_SNAPSHOT_FILE: Final = "snapshot.safetensors"
+
 IMAGE_REPOSITORY: Final = "ghcr.io/llmservice"
 IMAGES: Final = ("operator", "sidecar", "engine", "engine-cpu")
 

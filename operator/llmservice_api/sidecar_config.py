@@ -72,6 +72,21 @@ class CalibrationConfig(_Strict, frozen=True):
     window_samples: PositiveInt = 2000
 
 
+class KeepConfig(_Strict, frozen=True):
+    """How what the predictor has learned is kept and shared; absent paths and host: it is not.
+
+    `state_path` is written by this sidecar and read after a restart of its container;
+    `inherited_path` is another's state, where a new pod starts; behind `peers_host` are the
+    replicas that are asked for their statistics, each at `peers_port`.
+    """
+
+    state_path: str | None = None
+    inherited_path: str | None = None
+    peers_host: str | None = None
+    peers_port: Port = names.PORT_OPS
+    every_s: PositiveSeconds = 60.0
+
+
 class PredictorConfig(_Strict, frozen=True):
     """Which predictor is loaded. `timeout_s` bounds how long a prediction may be waited for."""
 
@@ -80,6 +95,7 @@ class PredictorConfig(_Strict, frozen=True):
     timeout_s: PositiveSeconds = 0.005
     online_learning: bool = True
     calibration: CalibrationConfig = CalibrationConfig()
+    keep: KeepConfig | None = None
 
 
 class TracingConfig(_Strict, frozen=True):

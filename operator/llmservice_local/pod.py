@@ -165,7 +165,8 @@ def _configs(
     )
     url = f"http://{LOOPBACK}:{machine.ports.engine}"
     engine = msgspec.structs.replace(static.engine, url=url)
-    predictor = static.predictor
+    # What it learns ends with the process: no volume is there to keep it, no replica to ask.
+    predictor = msgspec.structs.replace(static.predictor, keep=None)
     if predictor.uri is not None:
         uri = map_paths(predictor.uri, machine.mounts)
         predictor = msgspec.structs.replace(predictor, uri=uri)

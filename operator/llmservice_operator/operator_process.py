@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -16,9 +17,11 @@ from llmservice_operator.kubernetes_cluster import KubernetesCluster, connected
 from llmservice_operator.polling import Poller, http_fetch
 from llmservice_operator.reconcile import Reconciler
 from llmservice_operator.settings import OperatorSettings
+from llmservice_operator.snapshots import LARGEST_BYTES, SnapshotKeeper
 from llmservice_operator.work_queue import WorkQueue
 
 _log = logging.getLogger(__name__)
+_TIMEOUT = aiohttp.ClientTimeout(total=10.0)  # of one answer of a sidecar
 
 
 class OperatorProcess:
@@ -45,12 +48,22 @@ class OperatorProcess:
         settings = self._settings
         cluster = await self._resources.enter_async_context(connected())
         await _until_served(cluster, every_s=settings.settling_recheck_s)
-        session = await self._resources.enter_async_context(aiohttp.ClientSession())
+        session = await self._resources.enter_async_context(aiohttp.ClientSession(timeout=_TIMEOUT))
         poller = Poller(
             http_fetch(session, port=settings.ops_port), changed=self.look_at, settings=settings
         )
+        fetch = http_fetch(
+            session,
+            port=settings.ops_port,
+            path=names.PATH_SNAPSHOT,
+            largest_bytes=LARGEST_BYTES,
+        )
         reconciler = Reconciler(
-            cluster, poller=poller, settings=settings, now=lambda: datetime.now(UTC)
+            cluster,
+            poller=poller,
+            snapshots=SnapshotKeeper(cluster, fetch, settings=settings, clock=time.monotonic),
+            settings=settings,
+            now=lambda: datetime.now(UTC),
         )
         queue = WorkQueue(
             reconciler.reconcile,

@@ -19,7 +19,7 @@ from llmservice_operator.predictor_reports import predictor_status
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import worth_writing
 
-Fetch = Callable[[str], Awaitable[bytes]]  # pod IP to the body of /status
+Fetch = Callable[[str], Awaitable[bytes]]  # pod IP to the body of an answer
 
 _LARGEST_BYTES: Final = 256 * 1024  # a pod must not fill the operator's memory
 
@@ -112,19 +112,25 @@ class Poller:
             return Polled(error=str(error) or type(error).__name__)
 
 
-def http_fetch(session: aiohttp.ClientSession, *, port: int) -> Fetch:
+def http_fetch(
+    session: aiohttp.ClientSession,
+    *,
+    port: int,
+    path: str = "/status",
+    largest_bytes: int = _LARGEST_BYTES,
+) -> Fetch:
     """`Fetch` over HTTP."""
 
     async def fetch(address: str) -> bytes:
         host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{port}/status"
+        url = f"http://{host}:{port}{path}"
         async with session.get(url, allow_redirects=False) as response:
             response.raise_for_status()
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                if len(body) > _LARGEST_BYTES:
-                    raise aiohttp.ClientPayloadError(f"more than {_LARGEST_BYTES} bytes")
+                if len(body) > largest_bytes:
+                    raise aiohttp.ClientPayloadError(f"more than {largest_bytes} bytes")
             return bytes(body)
 
     return fetch

@@ -19,6 +19,7 @@ from llmservice_operator.observed import Observed
 from llmservice_operator.polling import Poller
 from llmservice_operator.service import Service, parse_service, recorded_rendering
 from llmservice_operator.settings import OperatorSettings
+from llmservice_operator.snapshots import SnapshotKeeper
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
 _log = logging.getLogger(__name__)
@@ -32,11 +33,13 @@ class Reconciler:
         cluster: Cluster,
         *,
         poller: Poller,
+        snapshots: SnapshotKeeper,
         settings: OperatorSettings,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._poller = poller
+        self._snapshots = snapshots
         self._settings = settings
         self._now = now
         self._applier = Applier(cluster)
@@ -50,6 +53,7 @@ class Reconciler:
         if raw is None or "deletionTimestamp" in section(raw, "metadata"):
             # Owner references do the rest; there is no finalizer to remove.
             self._poller.forget(key)
+            self._snapshots.forget(key)
             self._applier.forget(key.namespace, key.name)
             return None
         before = parse_conditions(entries(raw, "status", "conditions"))
@@ -82,6 +86,7 @@ class Reconciler:
                 now=self._now(),
             )
         observed = await self._apply(service, manifests, live)
+        await self._snapshots.keep(service, observed)
         return status(service, observed, before=before, now=self._now())
 
     async def _apply(

@@ -71,6 +71,11 @@ class Service:
         """The ConfigMap that is mounted into every sidecar."""
         return f"{self.name}-config"
 
+    @property
+    def snapshot_map(self) -> str:
+        """The ConfigMap with what the predictor has learned, where new pods start."""
+        return f"{self.name}-predictor"
+
 
 def parse_service(manifest: Mapping[str, Any], *, recorded: Rendering | None = None) -> Service:
     """Read an LLMService manifest (from a file or from the API server).

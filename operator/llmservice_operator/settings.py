@@ -36,5 +36,6 @@ class OperatorSettings:
     poll_every_s: float = 30.0
     poll_timeout_s: float = 5.0
     poll_concurrency: int = 32
+    snapshot_every_s: float = 600.0  # what predictors have learned, into a ConfigMap
     retry_first_s: float = 0.5
     retry_longest_s: float = 60.0

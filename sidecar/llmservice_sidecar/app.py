@@ -32,6 +32,7 @@ from llmservice_sidecar.adapters.http_passthrough import PassThrough
 from llmservice_sidecar.adapters.live_config import LiveConfigFile
 from llmservice_sidecar.adapters.openai_request import OpenAIRequests
 from llmservice_sidecar.adapters.ops_server import OpsServer, OpsSources
+from llmservice_sidecar.adapters.predictor_exchange import PredictorExchange
 from llmservice_sidecar.adapters.predictors import make_predictor
 from llmservice_sidecar.adapters.telemetry_gauges import Gauges
 from llmservice_sidecar.adapters.telemetry_metrics import PrometheusMetrics
@@ -79,6 +80,9 @@ class App:
         live = self._live_file.load_first()
         self._engine = VllmEngine(static.engine.url)
         self._predictor = make_predictor(static.predictor, enabled=static.predictor_enabled)
+        self._exchange = PredictorExchange(
+            self._predictor, static.predictor.keep, own_address=os.environ.get("POD_IP")
+        )
         self._metrics = PrometheusMetrics(models=(static.model.name, *static.model.adapters))
         self._tracing = _tracing(static, live)
         self.pipeline: Final = self._pipeline(live, announce_s=announce_s)
@@ -107,12 +111,14 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._tracing.close)
             stack.push_async_callback(self._predictor.aclose)
+            stack.push_async_callback(self._exchange.keep)
             await stack.enter_async_context(self._engine)
             await stack.enter_async_context(
                 _background(self.readiness.poll(self._engine, on_up=self._learn_engine))
             )
             await stack.enter_async_context(_background(self._live_file.follow()))
             await stack.enter_async_context(_background(self.pipeline.gain.follow()))
+            await stack.enter_async_context(_background(self._exchange.follow()))
             await self._ops.start()
             stack.push_async_callback(self._ops.close)
             await self._http.start()
@@ -222,6 +228,8 @@ class App:
             metrics=self._metrics.render,
             drain=self.pipeline.drain.run,
             drain_timeout_s=self._static.drain_timeout_s,
+            statistics=self._exchange.statistics,
+            snapshot=self._exchange.snapshot,
         )
         return OpsServer(sources, listen=self._static.listen)
 

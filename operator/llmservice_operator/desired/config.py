@@ -6,6 +6,7 @@ from llmservice_api import names
 from llmservice_api.sidecar_config import (
     CalibrationConfig,
     EngineConfig,
+    KeepConfig,
     LiveConfig,
     ModelConfig,
     PredictorConfig,
@@ -35,7 +36,7 @@ def static_config(service: Service) -> StaticConfig:
             max_model_len=spec.engine.max_model_len,
             allowed_extra_args=tuple(sorted(spec.engine.allowed_extra_args)),
         ),
-        predictor=_predictor(spec.predictor),
+        predictor=_predictor(spec.predictor, service),
         predictor_enabled=spec.predictor.mode is not PredictorMode.DISABLED,
         tracing=_tracing(spec.tracing),
         drain_timeout_s=float(spec.drain_timeout_seconds),
@@ -99,7 +100,7 @@ def _from_ms(whole: int | None) -> float | None:
     return None if whole is None else whole / 1000
 
 
-def _predictor(predictor: Predictor) -> PredictorConfig:
+def _predictor(predictor: Predictor, service: Service) -> PredictorConfig:
     return PredictorConfig(
         kind=predictor.kind,
         uri=predictor.uri,
@@ -108,6 +109,11 @@ def _predictor(predictor: Predictor) -> PredictorConfig:
         calibration=CalibrationConfig(
             min_samples=predictor.calibration.min_samples,
             window_samples=predictor.calibration.window_samples,
+        ),
+        keep=KeepConfig(
+            state_path=f"{names.PREDICTOR_STATE_DIR}/{names.PREDICTOR_SNAPSHOT_FILE}",
+            inherited_path=f"{names.PREDICTOR_INHERITED_DIR}/{names.PREDICTOR_SNAPSHOT_FILE}",
+            peers_host=f"{service.name}-headless.{service.namespace}.svc",
         ),
     )
 

@@ -99,6 +99,9 @@ def _volumes(service: Service) -> list[Manifest]:
     volumes: list[Manifest] = [
         {"name": "config", "configMap": {"name": service.config_map}},
         {"name": "tmp", "emptyDir": {}},
+        # What the predictor learns: across restarts of the container, and from pod to pod.
+        {"name": "learned", "emptyDir": {"sizeLimit": "16Mi"}},
+        {"name": "inherited", "configMap": {"name": service.snapshot_map, "optional": True}},
     ]
     if service.spec.engine.device is Device.GPU:
         # NCCL and vLLM's workers share tensors there; the default is 64 MiB.

@@ -46,6 +46,12 @@ def sidecar_container(service: Service, *, image: str) -> Manifest:
             # The directory, not a file of it: a file mount never sees an update.
             {"name": "config", "mountPath": names.CONFIG_DIR, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir
+            {"name": "learned", "mountPath": names.PREDICTOR_STATE_DIR},
+            {
+                "name": "inherited",
+                "mountPath": names.PREDICTOR_INHERITED_DIR,
+                "readOnly": True,
+            },
         ],
         # Cheap and without the engine: the engine starts only after it has succeeded.
         "startupProbe": _probe("/healthz", period_s=1, failures=60),

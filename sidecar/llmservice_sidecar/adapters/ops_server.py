@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
+from llmservice_api import names
 from llmservice_api.sidecar_config import ListenConfig
 from llmservice_api.status_report import StatusReport
 
@@ -23,13 +24,16 @@ class OpsSources:
     """What the ops port tells, read at the moment of the question.
 
     `metrics` takes an Accept header and gives body and content type. `drain` takes seconds and
-    returns True when nothing is left.
+    returns True when nothing is left. `statistics` and `snapshot` are what the predictor has
+    learned, as bytes; None: it learns nothing.
     """
 
     report: Callable[[], StatusReport]
     metrics: Callable[[str], tuple[bytes, str]]
     drain: Callable[[float], Awaitable[bool]]
     drain_timeout_s: float
+    statistics: Callable[[], Awaitable[bytes | None]]
+    snapshot: Callable[[], Awaitable[bytes | None]]
 
 
 class OpsServer:
@@ -54,7 +58,10 @@ class OpsServer:
 
 
 def ops_app(sources: OpsSources) -> web.Application:
-    """/metrics /healthz /readyz /status, for kubelet, Prometheus and the operator."""
+    """/metrics /healthz /readyz /status, for kubelet, Prometheus and the operator.
+
+    /predictor/statistics for other replicas, /predictor/snapshot for the operator.
+    """
 
     async def metrics(request: web.Request) -> web.Response:
         body, content_type = sources.metrics(request.headers.get("Accept", ""))
@@ -73,7 +80,15 @@ def ops_app(sources: OpsSources) -> web.Application:
     async def status(_: web.Request) -> web.Response:
         return _json(msgspec.json.encode(sources.report()))
 
+    async def statistics(_: web.Request) -> web.Response:
+        return _learned(await sources.statistics())
+
+    async def snapshot(_: web.Request) -> web.Response:
+        return _learned(await sources.snapshot())
+
     app = web.Application()
+    app.router.add_get(names.PATH_STATISTICS, statistics)
+    app.router.add_get(names.PATH_SNAPSHOT, snapshot)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -104,6 +119,12 @@ def admin_app(sources: OpsSources) -> web.Application:
 
 def _json(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
+
+
+def _learned(payload: bytes | None) -> web.Response:
+    if payload is None:
+        return web.Response(status=404, text="this predictor learns nothing from requests\n")
+    return web.Response(body=payload, content_type="application/octet-stream")
 
 
 async def _bind(runner: web.AppRunner, host: str, port: int) -> int:

@@ -14,6 +14,7 @@ from llmservice_operator.conditions import Condition, parse_conditions
 from llmservice_operator.kube_json import Manifest, entries
 from llmservice_operator.polling import Poller
 from llmservice_operator.reconcile import Reconciler
+from llmservice_operator.snapshots import SnapshotKeeper
 
 KEY = ServiceKey("ns", "svc")
 DEPLOYMENT = ObjectRef("apps/v1", "Deployment", "ns", "svc")
@@ -26,7 +27,17 @@ async def nobody_answers(address: str) -> bytes:
 
 def reconciler(cluster: FakeCluster) -> Reconciler:
     poller = Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS)
-    return Reconciler(cluster, poller=poller, settings=SETTINGS, now=lambda: NOW)
+    return Reconciler(
+        cluster,
+        poller=poller,
+        snapshots=no_snapshots(cluster),
+        settings=SETTINGS,
+        now=lambda: NOW,
+    )
+
+
+def no_snapshots(cluster: FakeCluster) -> SnapshotKeeper:
+    return SnapshotKeeper(cluster, nobody_answers, settings=SETTINGS, clock=lambda: 0.0)
 
 
 def written(cluster: FakeCluster, kind: str) -> Condition:
@@ -224,6 +235,7 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
     looks = Reconciler(
         cluster,
         poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
+        snapshots=no_snapshots(cluster),
         settings=SETTINGS,
         now=lambda: now,
     )

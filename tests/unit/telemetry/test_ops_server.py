@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import msgspec
 import pytest
+from llmservice_api import names
 from llmservice_api.sidecar_config import ListenConfig
 from llmservice_api.status_report import (
     EngineReport,
@@ -49,6 +50,9 @@ class Sidecar:
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def statistics(self) -> bytes | None:
+        return b"\x00numbers"
+
     async def drain(self, timeout_s: float) -> bool:
         self.asked.set()
         try:
@@ -56,6 +60,10 @@ class Sidecar:
                 return await self.empty.wait()
         except TimeoutError:
             return False
+
+
+async def nothing() -> bytes | None:
+    return None
 
 
 @asynccontextmanager
@@ -67,6 +75,8 @@ async def serving(
         metrics=lambda accept: (f"accept={accept}".encode(), "text/plain; version=0.0.4"),
         drain=sidecar.drain,
         drain_timeout_s=drain_timeout_s,
+        statistics=sidecar.statistics,
+        snapshot=nothing,
     )
     server = OpsServer(sources, listen=LOCAL)
     await server.start()
@@ -122,6 +132,20 @@ async def test_drain_answers_when_nothing_is_left(method: str) -> None:
         assert await (await call).json() == {"drained": True}
 
 
+async def test_what_was_learned_is_given_as_bytes() -> None:
+    async with serving(Sidecar()) as (http, ops, _):
+        answer = await http.get(f"{ops}{names.PATH_STATISTICS}")
+        assert (answer.status, answer.content_type) == (200, "application/octet-stream")
+        assert await answer.read() == b"\x00numbers"
+
+
+async def test_a_predictor_that_learns_nothing_has_nothing_to_give() -> None:
+    async with serving(Sidecar()) as (http, ops, _):
+        answer = await http.get(f"{ops}{names.PATH_SNAPSHOT}")
+        assert answer.status == 404
+        assert "learns nothing" in await answer.text()
+
+
 async def test_drain_that_times_out_says_so() -> None:
     async with serving(Sidecar(), drain_timeout_s=0.05) as (http, _, admin):
         assert await (await http.post(f"{admin}/drain")).json() == {"drained": False}
@@ -140,6 +164,8 @@ async def test_a_taken_port_is_named() -> None:
             metrics=lambda _: (b"", ""),
             drain=Sidecar().drain,
             drain_timeout_s=1.0,
+            statistics=nothing,
+            snapshot=nothing,
         )
         second = OpsServer(sources, listen=msgspec.structs.replace(LOCAL, ops_port=taken))
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{taken}"):

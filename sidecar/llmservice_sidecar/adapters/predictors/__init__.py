@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from llmservice_api.sidecar_config import PredictorConfig
 
-from llmservice_sidecar.adapters.predictors import snapshot
+from llmservice_sidecar.adapters.predictors import keeping, snapshot
+from llmservice_sidecar.adapters.predictors.base import default_base
+from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
 from llmservice_sidecar.adapters.predictors.chain import ChainedPredictor, LengthModel, Origin
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.onnx_proxy import OnnxProxy
 
-# How each kind reads its artefact; without one the online predictor starts empty.
-KINDS: Final[dict[str, Callable[[bytes], LengthModel]]] = {"Default": snapshot.load}
+DEFAULT: Final = "Default"
+FINE_TUNED: Final = "FineTuned"
+KINDS: Final = (DEFAULT, FINE_TUNED)
 
 __all__ = ["KINDS", "ChainedPredictor", "make_predictor"]
 
@@ -23,7 +26,7 @@ def make_predictor(config: PredictorConfig, *, enabled: bool) -> ChainedPredicto
     """The predictor of a configuration; `enabled` False loads no model (mode Disabled).
 
     Never raises: what cannot be loaded shows in `state` and `message`, and requests are served
-    with the fallback or with a model that learns from nothing.
+    with the shipped model instead.
     """
     model, origin = _load(config) if enabled else (None, Origin(config.kind, "Disabled"))
     return ChainedPredictor(
@@ -31,24 +34,43 @@ def make_predictor(config: PredictorConfig, *, enabled: bool) -> ChainedPredicto
     )
 
 
-def _load(config: PredictorConfig) -> tuple[LengthModel | None, Origin]:
-    read = KINDS.get(config.kind)
-    if read is None:
-        message = f"predictor kind {config.kind!r} is unknown; allowed: {', '.join(sorted(KINDS))}"
-        return None, Origin(config.kind, "Failed", message)
-    if config.uri is None:
-        return OnlinePredictor(), Origin(config.kind, "Ready")
+def _load(config: PredictorConfig) -> tuple[LengthModel, Origin]:
     try:
-        model = read(_artefact(config.uri))
-    except (OSError, ValueError) as error:
-        message = f"{config.uri}: {error}; learning from live requests alone"
-        return OnlinePredictor(), Origin(config.kind, "Failed", message)
+        model = _configured(config)
+    except (OSError, ValueError, ImportError) as error:
+        message = f"{error}; the shipped model serves instead"
+        return _shipped(), Origin(config.kind, "Failed", message, trained=True)
     return model, Origin(config.kind, "Ready", trained=True)
 
 
-def _artefact(uri: str) -> bytes:
-    """The bytes behind a predictor's URI. Raises OSError or ValueError."""
+def _configured(config: PredictorConfig) -> LengthModel:
+    """Raises OSError, ValueError or ImportError naming what is wrong."""
+    if config.kind not in KINDS:
+        raise ValueError(f"predictor kind {config.kind!r} is unknown; allowed: {', '.join(KINDS)}")
+    path = None if config.uri is None else _path(config.uri)
+    if config.kind == FINE_TUNED:
+        if path is None:
+            raise ValueError("kind FineTuned needs a uri: file:///DIRECTORY as train wrote it")
+        return OnnxProxy.load(path)
+    base = CachedDescriptions(default_base())
+    kept = None if config.keep is None else keeping.restore(config.keep, base)
+    if kept is not None:
+        return kept
+    if path is None:
+        return OnlinePredictor(base)
+    try:
+        return snapshot.load(path.read_bytes(), base=base)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _shipped() -> OnlinePredictor:
+    return OnlinePredictor(CachedDescriptions(default_base()))
+
+
+def _path(uri: str) -> Path:
+    """The path behind a predictor's URI. Raises ValueError for any other kind of URI."""
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc:
-        raise ValueError("only file:///path is supported")
-    return Path(unquote(parts.path)).read_bytes()
+        raise ValueError(f"{uri}: only file:///path is supported")
+    return Path(unquote(parts.path))

@@ -114,6 +114,11 @@ class ChainedPredictor:
         return self._origin.trained
 
     @property
+    def model(self) -> LengthModel | None:
+        """What it asks; to be touched in its thread alone (`run_in_thread`)."""
+        return self._model
+
+    @property
     def samples(self) -> int:
         """Outcomes that the model has learned from."""
         return 0 if self._model is None else self._model.samples

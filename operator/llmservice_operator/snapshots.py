@@ -1,0 +1,135 @@
+"""What predictors have learned outlives their pods: copied into a ConfigMap that new pods mount.
+
+The ConfigMap has the service's owner reference and none of its labels: nothing watches or lists
+it, for it is large and changes often.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from llmservice_api import names
+
+from llmservice_operator.apply import is_owned
+from llmservice_operator.cluster import Cluster, Refused, ServiceKey, ref_of
+from llmservice_operator.desired.metadata import MANAGED_BY, metadata
+from llmservice_operator.kube_json import Manifest, section
+from llmservice_operator.observed import Observed
+from llmservice_operator.service import Service
+from llmservice_operator.settings import OperatorSettings
+
+_log = logging.getLogger(__name__)
+
+LARGEST_BYTES: Final = 950_000  # a ConfigMap holds 1 MiB
+MORE_BY: Final = 1.05  # learned since the last copy, as a ratio: less is not worth a copy
+
+FetchSnapshot = Callable[[str], Awaitable[bytes]]  # pod IP to the body of /predictor/snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    taken_at: float
+    learned: int
+
+
+class SnapshotKeeper:
+    """Copies the snapshot of the replica that has learned most, now and then.
+
+    `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        fetch: FetchSnapshot,
+        *,
+        settings: OperatorSettings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._fetch = fetch
+        self._settings = settings
+        self._clock = clock
+        self._copies: dict[ServiceKey, _Copy] = {}
+
+    async def keep(self, service: Service, observed: Observed) -> None:
+        """Copy if it is time and something was learned. What goes wrong is logged and waits.
+
+        Raises ClusterError when the API server cannot be asked.
+        """
+        key = ServiceKey(service.namespace, service.name)
+        best = _most_learned(observed)
+        if best is None or not self._due(key, best.learned):
+            return
+        self._copies[key] = _Copy(self._clock(), best.learned)
+        try:
+            payload = await self._fetch(best.address)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            text = str(error) or type(error).__name__
+            _log.warning("%s: the snapshot of replica %s is not there: %s", key, best.name, text)
+            return
+        await self._write(service, payload)
+
+    def forget(self, key: ServiceKey) -> None:
+        """The service is gone."""
+        self._copies.pop(key, None)
+
+    def _due(self, key: ServiceKey, learned: int) -> bool:
+        last = self._copies.get(key)
+        if last is None:
+            return True
+        if self._clock() - last.taken_at < self._settings.snapshot_every_s:
+            return False
+        # Less than before, too: all replicas have begun anew, and what is kept helped none of them.
+        return learned > MORE_BY * last.learned or learned < last.learned
+
+    async def _write(self, service: Service, payload: bytes) -> None:
+        manifest = snapshot_map(service, payload)
+        try:
+            live = await self._cluster.get(ref_of(manifest))
+            if live is None or is_owned(live, service):
+                await self._cluster.apply(manifest)
+                return
+            why = "it exists and belongs to somebody else"
+        except Refused as refusal:
+            why = refusal.message
+        where = f"{service.namespace}/{service.snapshot_map}"
+        _log.warning("what predictors have learned is not kept in ConfigMap %s: %s", where, why)
+
+
+def snapshot_map(service: Service, payload: bytes) -> Manifest:
+    """The ConfigMap that holds a snapshot."""
+    described = metadata(service, service.snapshot_map)
+    described["labels"] = {MANAGED_BY: names.FIELD_MANAGER}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": described,
+        "binaryData": {names.PREDICTOR_SNAPSHOT_FILE: base64.b64encode(payload).decode()},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Replica:
+    name: str
+    address: str
+    learned: int
+
+
+def _most_learned(observed: Observed) -> _Replica | None:
+    replicas = [replica for pod in observed.pods for replica in _replica(pod, observed)]
+    return max(replicas, key=lambda replica: (replica.learned, replica.name), default=None)
+
+
+def _replica(pod: Manifest, observed: Observed) -> Sequence[_Replica]:
+    polled = observed.polled.get(pod["metadata"]["uid"])
+    address = section(pod, "status").get("podIP")
+    if polled is None or polled.report is None or not address:
+        return ()
+    learned = polled.report.predictor.learned
+    return (_Replica(pod["metadata"]["name"], address, learned),) if learned else ()
