@@ -161,7 +161,7 @@ def _by_source(page: Page, show: Callable[[SourceMean], str]) -> Iterator[str]:
     rows = [
         (line.contestant.name, *("-" if mean is None else show(mean) for mean in means))
         for line in page.lines
-        if (means := [line.mean(source) for source in page.sources])
+        if any(means := [line.mean(source) for source in page.sources])
     ]
     yield from table(("predictor", *page.sources), rows)
 

@@ -23,9 +23,22 @@ WORKLOADS: Final = Path("examples/workloads")
 CHAT: Final = ("alpaca_eval", "arena_hard_v0.1", "flask", "oasst_1k_multisample")
 
 
+def works_of(answers: Answers) -> list[Work]:
+    """Workload files that have prompts, and services made of the test answers."""
+    sources = sorted({sample.source for sample in answers.test})
+    chat = [source for source in CHAT if source in sources]
+    return [
+        _file("demo-test", "exam, arena and volunteers' prompts; none was trained on"),
+        _file("chat", "volunteers' and arena prompts; most of them were trained on"),
+        _file("exam-chat", "without the texts of exam questions and users' tasks: size alone"),
+        *([mixed_work(answers.test, name="unseen chat", sources=chat)] if chat else []),
+        mixed_work(answers.test, name="unseen, all sources", sources=sources),
+    ]
+
+
 def share_lines(
+    works: Sequence[Work],
     contestants: Sequence[Contestant],
-    answers: Answers,
     store: Store,
     *,
     on_done: Callable[[str], None],
@@ -33,7 +46,7 @@ def share_lines(
     """A line for each workload, with the default predictor and every trained one."""
     runners = [each for each in contestants if _runs(each)]
     lines: list[ShareLine] = []
-    for work in _works(answers):
+    for work in works:
         times = _Times(work, store)
         fcfs = times.of("FCFS", lambda: lambda _rows: Constant(), policy="FCFS")
         best = times.of("oracle", lambda: oracle)
@@ -73,18 +86,6 @@ def _runs(contestant: Contestant) -> bool:
     trained = is_proxy(contestant) or contestant.spec.endswith(".safetensors")
     default = contestant.spec == "default" and (contestant.online or contestant.levelled)
     return trained or default
-
-
-def _works(answers: Answers) -> list[Work]:
-    sources = sorted({sample.source for sample in answers.test})
-    chat = [source for source in CHAT if source in sources]
-    return [
-        _file("demo-test", "exam, arena and volunteers' prompts; none was trained on"),
-        _file("chat", "volunteers' and arena prompts; most of them were trained on"),
-        _file("exam-chat", "without the texts of exam questions and users' tasks: size alone"),
-        *([mixed_work(answers.test, name="unseen chat", sources=chat)] if chat else []),
-        mixed_work(answers.test, name="unseen, all sources", sources=sources),
-    ]
 
 
 def _file(name: str, about: str) -> Work:

@@ -22,7 +22,8 @@ from llmservice_lab.predictors.document import Line, Page, generated, put_betwee
 from llmservice_lab.predictors.judging import means_of, rows_of
 from llmservice_lab.predictors.levels import levelled
 from llmservice_lab.predictors.measuring import Answers, Measured, measure
-from llmservice_lab.predictors.share_table import share_lines
+from llmservice_lab.predictors.share import Work
+from llmservice_lab.predictors.share_table import share_lines, works_of
 from llmservice_lab.predictors.store import Store, default_folder, digest_of
 from llmservice_lab.provenance import commit, hardware
 
@@ -50,23 +51,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, default=default_folder(), help="kept results")
     options = parser.parse_args(arguments)
     answers = read_answers(options.lengths)
-    store = Store(options.store)
-    contestants = contestants_of(options.artefacts)
+    write(
+        options.out,
+        contestants_of(options.artefacts),
+        answers=answers,
+        works=works_of(answers),
+        store=Store(options.store),
+    )
+    return 0
+
+
+def write(
+    out: Path,
+    contestants: Sequence[Contestant],
+    *,
+    answers: Answers,
+    works: Sequence[Work],
+    store: Store,
+) -> None:
+    """Write the document to `out` and every figure to a CSV beside it."""
     lines = [_line(each, answers, store) for each in contestants]
     lines += [_ceiling(name, answers) for name in CEILINGS]
     page = Page(
         commit=commit(),
         hardware=hardware(),
         lines=lines,
-        shares=share_lines(contestants, answers, store, on_done=_note),
+        shares=share_lines(works, contestants, store, on_done=_note),
     )
-    out: Path = options.out
-    text = put_between_marks(DOCUMENT.read_text(), "\n".join(generated(page)))
-    out.write_text(text)
+    out.write_text(put_between_marks(DOCUMENT.read_text(), "\n".join(generated(page))))
     details = out.with_suffix(".csv")
     details.write_text(as_csv(lines))
     _note(f"{out} and {details} are written")
-    return 0
 
 
 def read_answers(lengths: Path) -> Answers:

@@ -29,8 +29,9 @@ from llmservice_lab.predictors.document import (
 from llmservice_lab.predictors.measuring import Answers, Measured, measure
 from llmservice_lab.predictors.memory import resident_mib
 from llmservice_lab.predictors.share import Work, mean_times, mixed_work
+from llmservice_lab.predictors.share_table import works_of
 from llmservice_lab.predictors.store import Store, digest_of
-from llmservice_lab.predictors.table import COLUMNS, as_csv, judged, read_answers
+from llmservice_lab.predictors.table import COLUMNS, as_csv, judged, read_answers, write
 from llmservice_lab.sim_plan import make_sim_predictor
 from llmservice_lab.sim_predictors import Constant, inverted, oracle
 from llmservice_lab.sim_predictors_trained import Told
@@ -235,3 +236,33 @@ def test_a_simulation_takes_a_trained_base_by_its_path() -> None:
     predictor = make_sim_predictor(str(ARTEFACT), [row], seed=1)
     assert predictor.starts_trusted
     assert predictor.predict(0, row).output_tokens >= 1
+
+
+def test_document_and_csv_are_written_and_a_second_time_from_what_was_kept(
+    table: Answers, tmp_path: Path
+) -> None:
+    contestants = [who.BASELINES[0], *who.DEFAULT]
+    work = mixed_work(table.test, name="unseen", sources=["quiz", "tales"])
+    store, out = Store(tmp_path / "kept"), tmp_path / "predictors.md"
+    write(out, contestants, answers=table, works=[work], store=store)
+    text = out.read_text()
+    assert "| predictor | unseen |" in text
+    for each in contestants:
+        assert f"| {each.name} |" in text
+    assert "| the same model again |" not in text  # this table has one answer a model and prompt
+    assert "| mean of the other models |" in text
+    kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    write(out, contestants, answers=table, works=[work], store=store)
+    assert out.read_text() == text
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == kept
+    assert out.with_suffix(".csv").read_text().startswith("predictor,source,model,n,")
+
+
+def test_the_shipped_workloads_with_prompts_are_in_the_table(table: Answers) -> None:
+    works = {work.name: len(work.rows) for work in works_of(table)}
+    assert works == {
+        "demo-test": 477,
+        "chat": 799,
+        "exam-chat": 2854,
+        "unseen, all sources": 24,
+    }
