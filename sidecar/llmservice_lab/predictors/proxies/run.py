@@ -72,51 +72,63 @@ def train_proxy(material: Material, options: TrainOptions, *, on_progress: OnPro
     Raises ValueError for what cannot be trained so, OSError for what cannot be written.
     """
     started = time.monotonic()
-    device = _device(options.device)
     options.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(options.seed)
-    body, tokenizer = load_body(options.base)
-    tokenizer.save(str(options.out / TOKENIZER_FILE))
-    text = ProxyText(tokenizer, max_tokens=options.max_tokens)
+    network, text = _untrained(options)
     targets = [*material.train, *material.val]
     prompts = Prompts([text.ids(t.prompt) for t in targets], targets, len(material.train))
-    network = Network(Encoder(body), KINDS[options.head](body.config.hidden_size)).to(device)
-    frozen = -1 if options.head == "retrieval" else options.freeze_layers
-    prefix = FrozenPrefix(network.encoder, frozen=frozen)
+    prefix = FrozenPrefix(network.encoder, frozen=_frozen(options))
     prefix.compute(prompts.ids, lambda done: on_progress("frozen layers", done, len(targets), ""))
-    network.head.fit(torch.tensor([np.exp(t.log_tokens) for t in material.train]).to(device))
     training = Training(network, prefix, prompts, options=options)
     training.run(on_progress)
     export(network, options.out, samples=_some(prompts.ids, 16, seed=options.seed))
-    agreement = _agreement(network, prompts, options)
     retrieval = None
     if options.head == "retrieval":
         retrieval = _remember(prefix, prompts, network, options)
-    write_card(
-        options.out,
-        Card(
-            format_version=FORMAT,
-            head=options.head,
-            base=options.base,
-            max_tokens=options.max_tokens,
-            seed=options.seed,
-            bins=bins_of(network.head),
-            calibration=UNCALIBRATED,
-            offsets=dict(material.offsets),
-            retrieval=retrieval,
-            licences=material.licences,
-            prompts=dict(material.prompts),
-            frozen_layers=frozen,
-            epochs=training.epochs,
-            onnx_gap=agreement[0],
-            tau_int8=agreement[1],
-        ),
+    gap, tau = _agreement(network, prompts, options)
+    card = Card(
+        format_version=FORMAT,
+        head=options.head,
+        base=options.base,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+        bins=bins_of(network.head),
+        calibration=UNCALIBRATED,
+        offsets=dict(material.offsets),
+        retrieval=retrieval,
+        licences=material.licences,
+        prompts=dict(material.prompts),
+        frozen_layers=_frozen(options),
+        epochs=training.epochs,
+        onnx_gap=gap,
+        tau_int8=tau,
     )
+    write_card(options.out, card)
     card = _judged(material, options=options, on_progress=on_progress)
     card = msgspec.structs.replace(card, seconds=round(time.monotonic() - started, 1))
     write_card(options.out, card)
     (options.out / CHECKPOINT).unlink(missing_ok=True)
     return card
+
+
+def _frozen(options: TrainOptions) -> int:
+    """ALISE's encoder is never trained: its neighbours are those of the base model."""
+    return -1 if options.head == "retrieval" else options.freeze_layers
+
+
+def _untrained(options: TrainOptions) -> tuple[Network, ProxyText]:
+    """The network before its first step, and how it reads prompts; writes the tokenizer."""
+    device = _device(options.device)
+    torch.manual_seed(options.seed)
+    body, tokenizer = load_body(options.base)
+    longest = getattr(body.config, "max_position_embeddings", options.max_tokens)
+    if options.max_tokens > longest:
+        raise ValueError(
+            f"max_tokens is {options.max_tokens}; {options.base} reads at most {longest}"
+        )
+    tokenizer.save(str(options.out / TOKENIZER_FILE))
+    head = KINDS[options.head](body.config.hidden_size)
+    text = ProxyText(tokenizer, max_tokens=options.max_tokens)
+    return Network(Encoder(body), head).to(device), text
 
 
 def _judged(material: Material, *, options: TrainOptions, on_progress: OnProgress) -> Card:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class Training:
             [math.exp(target.log_tokens) for target in prompts.targets],
             device=next(network.parameters()).device,
         )
+        network.head.fit(self._lengths[: prompts.train])
         self._batches = len(self._epoch_order(0)) // options.batch or 1
         self._optimizer, self._schedule = self._optimisers()
         self._best: dict[str, Tensor] = {}
@@ -158,7 +160,7 @@ class Training:
 
     def _save(self, path: Path) -> None:
         state = {
-            "identity": self._options.identity(),
+            "identity": self._identity(),
             "epochs": self.epochs,
             "stale": self._stale,
             "best_tau": self._best_tau,
@@ -171,9 +173,12 @@ class Training:
         torch.save(state, partial)
         partial.replace(path)  # an interrupted write leaves the checkpoint before it
 
+    def _identity(self) -> dict[str, Any]:
+        return {**self._options.identity(), "prompts": self._prompts.train}
+
     def _restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        mine = self._options.identity()
+        mine = self._identity()
         other = {name for name in mine if state["identity"].get(name) != mine[name]}
         if other:
             was = {name: state["identity"].get(name) for name in sorted(other)}
