@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -15,16 +12,14 @@ from fakes.pipeline import ScriptedAnswer, ScriptedPipeline
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
-    ProtoReflectionDescriptorDatabase,
+from integration.sidecar.grpc_doors import (
+    ANSWER,
+    REQUEST,
+    Stub,
+    answered,
+    door,
 )
 from llmservice_api.names import GRPC_SERVICE
-from llmservice_api.sidecar_config import ModelConfig
-from llmservice_sidecar.adapters.grpc_door import GrpcDoor
-from llmservice_sidecar.adapters.grpc_service import InferenceService
-from llmservice_sidecar.adapters.openai_request import OpenAIRequests
 from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import (
     EngineError,
@@ -41,59 +36,8 @@ from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc im
 )
 from opentelemetry import trace
 
-Stub = Any  # the generated stub has no types
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-REQUEST = pb.GenerateRequest(text="once", request_id="r1")
-ANSWER = (
-    b'data: {"model": "tiny", "choices": [{"index": 0, "text": "upon"}]}\n\n',
-    b'data: {"choices": [{"index": 0, "text": " a", "finish_reason": "stop"}]}\n\n',
-    b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}\n\n',
-    b"data: [DONE]\n\n",
-)
 SECOND_IN_LINE = Standing(key=(1.0,), position=1, depth=2, gamma_per_s=0.1)
-
-
-class SwitchedReadiness:
-    """Ready until told otherwise."""
-
-    def __init__(self) -> None:
-        self._watchers: list[Callable[[bool], None]] = []
-
-    def watch(self, callback: Callable[[bool], None]) -> None:
-        self._watchers.append(callback)
-        callback(True)
-
-    def become(self, *, ready: bool) -> None:
-        for watcher in self._watchers:
-            watcher(ready)
-
-
-def answered(*, error: Exception | None = None) -> ScriptedPipeline:
-    answer = ScriptedAnswer(ANSWER, error=error)
-    answer.go_on.set()
-    return ScriptedPipeline(answer)
-
-
-@dataclass(frozen=True)
-class OpenDoor:
-    """A client's view of a door that listens."""
-
-    stub: Stub
-    channel: grpc.aio.Channel
-    port: int
-
-
-@asynccontextmanager
-async def door(
-    pipeline: ScriptedPipeline, readiness: SwitchedReadiness | None = None
-) -> AsyncGenerator[OpenDoor]:
-    requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=["out_len"])
-    service = InferenceService(pipeline, requests, model="tiny", tenant_header="X-Tenant")
-    server = GrpcDoor(service, readiness or SwitchedReadiness(), host="127.0.0.1", port=0)
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield OpenDoor(InferenceServiceStub(channel), channel, server.port)
-    await server.close()
 
 
 async def collect(call: Any) -> list[pb.GenerateResponse]:
@@ -300,61 +244,3 @@ async def test_internal_error_says_nothing_of_the_request(
     assert failed.value.code() is grpc.StatusCode.INTERNAL
     assert "ValueError" in caplog.text
     assert "canary" not in caplog.text + str(failed.value.details())
-
-
-async def test_predict_and_queue_answer_without_queueing() -> None:
-    pipeline = answered()
-    async with door(pipeline) as opened:
-        prediction = await opened.stub.Predict(pb.PredictRequest(request=REQUEST))
-        queue = await opened.stub.GetQueue(pb.GetQueueRequest())
-    assert (prediction.output_tokens, prediction.p90_tokens) == (len("once"), 99.0)
-    assert (queue.policy, queue.order, queue.queued_requests) == ("SSJF", "FCFS", 3)
-    assert queue.backlog.ToMilliseconds() == 1500
-    assert not pipeline.calls
-
-
-async def test_watching_the_queue_goes_on_until_the_client_stops() -> None:
-    interval = Duration(nanos=100_000_000)
-    async with door(answered()) as opened:
-        call = opened.stub.WatchQueue(pb.WatchQueueRequest(interval=interval))
-        states = [await asyncio.wait_for(call.read(), 5) for _ in range(3)]
-        call.cancel()
-    assert [state.limit_slots for state in states] == [4, 4, 4]
-
-
-async def test_watching_too_often_is_refused() -> None:
-    async with door(answered()) as opened:
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await opened.stub.WatchQueue(pb.WatchQueueRequest(interval=Duration(nanos=1))).read()
-    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-@pytest.mark.parametrize("name", ["", GRPC_SERVICE])
-async def test_health_follows_readiness(name: str) -> None:
-    readiness = SwitchedReadiness()
-    async with door(answered(), readiness) as opened:
-        health: Any = HealthStub(opened.channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest(service=name))
-        assert (await asyncio.wait_for(watch.read(), 5)).status == 1  # SERVING
-        readiness.become(ready=False)
-        assert (await asyncio.wait_for(watch.read(), 5)).status == 2  # NOT_SERVING
-        watch.cancel()
-
-
-async def test_reflection_describes_the_service() -> None:
-    async with door(answered()) as opened:
-
-        def services() -> list[str]:
-            with grpc.insecure_channel(f"127.0.0.1:{opened.port}") as plain:
-                return list(ProtoReflectionDescriptorDatabase(plain).get_services())
-
-        assert GRPC_SERVICE in await asyncio.to_thread(services)
-
-
-async def test_a_taken_port_is_named() -> None:
-    async with door(answered()) as opened:
-        requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=[])
-        service = InferenceService(answered(), requests, model="tiny", tenant_header="t")
-        second = GrpcDoor(service, SwitchedReadiness(), host="127.0.0.1", port=opened.port)
-        with pytest.raises(OSError, match=f"cannot listen for gRPC on 127.0.0.1:{opened.port}"):
-            await second.start()

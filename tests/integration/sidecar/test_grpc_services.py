@@ -1,0 +1,81 @@
+"""What the gRPC door serves beside answers: predictions, the queue, health, reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from integration.sidecar.grpc_doors import REQUEST, SwitchedReadiness, answered, door
+from llmservice_api.names import GRPC_SERVICE
+from llmservice_api.sidecar_config import ModelConfig
+from llmservice_sidecar.adapters.grpc_door import GrpcDoor
+from llmservice_sidecar.adapters.grpc_service import InferenceService
+from llmservice_sidecar.adapters.openai_request import OpenAIRequests
+from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 as pb
+
+
+async def test_predict_and_queue_answer_without_queueing() -> None:
+    pipeline = answered()
+    async with door(pipeline) as opened:
+        prediction = await opened.stub.Predict(pb.PredictRequest(request=REQUEST))
+        queue = await opened.stub.GetQueue(pb.GetQueueRequest())
+    assert (prediction.output_tokens, prediction.p90_tokens) == (len("once"), 99.0)
+    assert (queue.policy, queue.order, queue.queued_requests) == ("SSJF", "FCFS", 3)
+    assert queue.backlog.ToMilliseconds() == 1500
+    assert not pipeline.calls
+
+
+async def test_watching_the_queue_goes_on_until_the_client_stops() -> None:
+    interval = Duration(nanos=100_000_000)
+    async with door(answered()) as opened:
+        call = opened.stub.WatchQueue(pb.WatchQueueRequest(interval=interval))
+        states = [await asyncio.wait_for(call.read(), 5) for _ in range(3)]
+        call.cancel()
+    assert [state.limit_slots for state in states] == [4, 4, 4]
+
+
+async def test_watching_too_often_is_refused() -> None:
+    async with door(answered()) as opened:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await opened.stub.WatchQueue(pb.WatchQueueRequest(interval=Duration(nanos=1))).read()
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["", GRPC_SERVICE])
+async def test_health_follows_readiness(name: str) -> None:
+    readiness = SwitchedReadiness()
+    async with door(answered(), readiness) as opened:
+        health: Any = HealthStub(opened.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=name))
+        assert (await asyncio.wait_for(watch.read(), 5)).status == 1  # SERVING
+        readiness.become(ready=False)
+        assert (await asyncio.wait_for(watch.read(), 5)).status == 2  # NOT_SERVING
+        watch.cancel()
+
+
+async def test_reflection_describes_the_service() -> None:
+    async with door(answered()) as opened:
+
+        def services() -> list[str]:
+            with grpc.insecure_channel(f"127.0.0.1:{opened.port}") as plain:
+                return list(ProtoReflectionDescriptorDatabase(plain).get_services())
+
+        assert GRPC_SERVICE in await asyncio.to_thread(services)
+
+
+async def test_a_taken_port_is_named() -> None:
+    async with door(answered()) as opened:
+        requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=[])
+        service = InferenceService(answered(), requests, model="tiny", tenant_header="t")
+        second = GrpcDoor(service, SwitchedReadiness(), host="127.0.0.1", port=opened.port)
+        with pytest.raises(OSError, match=f"cannot listen for gRPC on 127.0.0.1:{opened.port}"):
+            await second.start()
