@@ -83,3 +83,12 @@ class NaiveShares:
     def settle(self, entry: Entry, output: int) -> None:
         if entry.charged is not None and entry.charged[0] == self.contest:
             self.accounts[entry.tenant] += output + entry.prompt_charge - entry.charged[1]
+
+
+def first_free_s(free: list[float], before: list[float], *, slots: int) -> float:
+    """List scheduling: each of `before` takes the slot that is free first; when is the next?"""
+    free = free + [0.0] * (slots - len(free))
+    free = sorted(free)[-slots:]
+    for cost_s in before:
+        free[free.index(min(free))] += cost_s
+    return min(free)

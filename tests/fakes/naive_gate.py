@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from fakes.naive_entry import SLACK_PER_SLOT, Entry, NaiveShares
-from fakes.naive_rates import NaiveRates
+from fakes.naive_entry import SLACK_PER_SLOT, Entry, NaiveShares, first_free_s
+from fakes.naive_rates import NaiveRates, mean_excess
 from llmservice_sidecar.core.costs import ServiceCosts
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 
@@ -156,10 +156,7 @@ class NaiveGate:
             return
         self.seen.append(work)
         if len(self.seen) % 32 == 0 and len(self.seen) >= 64:
-            window = sorted(self.seen[-4096:])
-            cut = window[int(0.8 * len(window))]
-            above = [value - cut for value in window if value > cut]
-            self.excess = sum(above) / len(above) if above else 0.0
+            self.excess = mean_excess(self.seen[-4096:])
 
     # What happens at the gate.
 
@@ -223,13 +220,9 @@ class NaiveGate:
             for running in self.running.values()
             for _ in range(running.request.slots)
         ]
-        free += [0.0] * (max(self.limit, 1) - len(free))
-        free = sorted(free)[-max(self.limit, 1) :]
         rank = (-entry.request.priority, self.key(entry))
-        for other in self.order():
-            if (-other.request.priority, self.key(other)) < rank:
-                free[free.index(min(free))] += other.cost_s(costs)
-        return min(free)
+        before = [e for e in self.order() if (-e.request.priority, self.key(e)) < rank]
+        return first_free_s(free, [e.cost_s(costs) for e in before], slots=max(self.limit, 1))
 
     def victim(self, newcomer: Entry) -> Entry | None:
         """The last of the tenant with most waiting on the lowest level."""

@@ -71,3 +71,11 @@ def decayed(values: Sequence[float]) -> float:
 
 def mean(values: Sequence[float]) -> float:
     return decayed(values) / decayed([1.0] * len(values))
+
+
+def mean_excess(values: list[float]) -> float:
+    """Mean of value - q over the values above their 80 % quantile q."""
+    window = sorted(values)
+    cut = window[int(0.8 * len(window))]
+    above = [value - cut for value in window if value > cut]
+    return sum(above) / len(above) if above else 0.0

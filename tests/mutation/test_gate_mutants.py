@@ -22,8 +22,8 @@ SUITES = (
     *(
         f"tests/unit/core/test_{name}.py"
         for name in (
-            *("gate", "gate_classes", "fair_share", "service_rates", "gamma", "overtaking"),
-            *("lanes", "policy", "request", "eta"),
+            *("gate", "gate_classes", "gate_rules", "fair_share", "service_rates", "gamma"),
+            *("overtaking", "lanes", "policy", "request", "eta"),
         )
     ),
     *(

@@ -296,5 +296,4 @@ class Gate:
         real = running.generated if output_tokens is None else output_tokens
         self._lanes.settle(flight.charge, charge_of(running.request, output_tokens=real))
         if output_tokens is not None:
-            rates = self._order.estimator.rates
-            rates.finished(running, output_tokens=output_tokens, now=now)
+            self._order.estimator.rates.finished(running, output_tokens=output_tokens, now=now)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 from llmservice_sidecar.core.decision import Admitted, Decision, Queued, Rejected
 from llmservice_sidecar.core.errors import Reason
@@ -13,7 +11,6 @@ from llmservice_sidecar.core.policies.fcfs import Fcfs
 from llmservice_sidecar.core.policies.ssjf import Ssjf
 from llmservice_sidecar.core.policy import OrderingPolicy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
-from llmservice_sidecar.core.rules import Running
 
 
 def rid(name: str) -> RequestId:
@@ -273,22 +270,6 @@ def test_a_new_policy_orders_all_that_wait() -> None:
     assert door.policy == Ssjf(tail_weight=0.0)
     assert door.gamma_per_s == 0.0
     assert door.leave(rid("running"), now=1.0) == [rid("short")]
-
-
-class Never:
-    """A rule that lets nobody run."""
-
-    def admits(self, request: Request, running: Sequence[Running]) -> bool:
-        return False
-
-
-def test_every_rule_must_agree() -> None:
-    door = Gate(
-        policy=Fcfs(), rules=(Never(),), limit_slots=4, max_queued=9, estimator=WorkEstimator()
-    )
-    queued(door.offer(request("a"), now=0.0))
-    assert list(door.rekey(now=1.0)) == []
-    assert (door.in_flight_slots, door.limit_slots) == (0, 4)
 
 
 def test_keys_are_remade_when_gamma_has_moved() -> None:
