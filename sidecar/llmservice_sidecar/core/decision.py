@@ -12,8 +12,9 @@ from llmservice_sidecar.core.request import RequestId
 class Standing(NamedTuple):
     """Where a request stands: now while it waits; once it runs, as it was at its admission.
 
-    `overtaking_bound_s`: only requests that arrive within so many seconds after it can be admitted
-    before it, as long as gamma falls no further; None where the policy promises nothing.
+    `overtaking_bound_s`: of its tenant and priority, only requests that arrive within so many
+    seconds after it can be admitted before it, as long as gamma falls no further and it is no wider
+    than the limit; None where the policy promises nothing.
     """
 
     key: tuple[float, ...]
