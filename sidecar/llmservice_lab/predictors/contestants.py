@@ -18,13 +18,15 @@ PROXY_FILE: Final = "model.onnx"
 class Contestant:
     """A line of the tables. `spec`: as `llmservice eval --predictor` takes it.
 
+    `parts`: it is the mean (of logarithms) of what these predictors say, and `spec` is empty.
     `levelled`: it gets the level and spread of each served model from val, see `levels`; without,
     what it says is taken as it is. `shipped`: what it knows was learned from permissive rows alone.
     """
 
     name: str
-    spec: str
     about: str
+    spec: str = ""
+    parts: tuple[str, ...] = ()
     online: bool = False
     levelled: bool = True
     shipped: bool = False
@@ -41,7 +43,9 @@ BASELINES: Final = (
         spec="embedding-lightgbm",
         about="MiniLM sentence embedding and hand-made features, boosted trees",
     ),
-    Contestant(name="blend", spec="blend", about="mean of the two above"),
+    Contestant(
+        name="blend", parts=("tfidf-ridge", "embedding-lightgbm"), about="mean of the two above"
+    ),
 )
 DEFAULT: Final = (
     Contestant(name="default", spec="default", about="as it comes with the program", shipped=True),
@@ -85,12 +89,21 @@ def contestants_of(folder: Path | None) -> list[Contestant]:
             for path in sorted(folder.iterdir())
             if (path / PROXY_FILE).is_file() or path.suffix == ".safetensors"
         ]
-    return [*BASELINES, *found, *DEFAULT]
+    bases = [each.spec for each in found if not is_proxy(each)]
+    ensembles = [
+        Contestant(
+            name=f"blend with {Path(base).stem}",
+            parts=("tfidf-ridge", "embedding-lightgbm", base),
+            about="mean of the three: as good as it gets here, whatever it costs",
+        )
+        for base in bases
+    ]
+    return [*BASELINES, *found, *ensembles, *DEFAULT]
 
 
 def is_proxy(contestant: Contestant) -> bool:
     """Whether it is one of the fine-tuned encoders."""
-    return (Path(contestant.spec) / PROXY_FILE).is_file()
+    return bool(contestant.spec) and (Path(contestant.spec) / PROXY_FILE).is_file()
 
 
 def _about(path: Path) -> str:

@@ -82,7 +82,7 @@ def _who(page: Page) -> Iterator[str]:
         [
             (each.name, each.about, "permissive rows" if each.shipped else "all train rows")
             for each in (line.contestant for line in page.lines)
-            if each.spec
+            if each.spec or each.parts
         ],
     )
 
@@ -130,10 +130,17 @@ def _cost(page: Page) -> Iterator[str]:
         Processor time of one prediction, one prompt at a time, and the resident memory of a process
         that has the predictor and does nothing else.
     """)
-    timed = [line for line in page.lines if line.resident_mib is not None]
+    timed = [line for line in page.lines if line.contestant.spec or line.contestant.parts]
     yield from table(
         ("predictor", "ms p50", "ms p99", "memory, MiB"),
-        [(line.contestant.name, *_times(line), f"{line.resident_mib:.0f}") for line in timed],
+        [
+            (
+                line.contestant.name,
+                *_times(line),
+                "-" if line.resident_mib is None else f"{line.resident_mib:.0f}",
+            )
+            for line in timed
+        ],
     )
 
 

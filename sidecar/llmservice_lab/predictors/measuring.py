@@ -52,11 +52,14 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one contestant said of the val and test answers, and the memory of its process."""
+    """What one contestant said of the val and test answers, and the memory of its process.
+
+    The memory is None where several processes said it together.
+    """
 
     val: Said
     test: Said
-    resident_mib: float
+    resident_mib: float | None
 
 
 def measure(spec: str, answers: Answers, store: Store, *, online: bool = False) -> Measured:
@@ -87,6 +90,19 @@ def _asked(spec: str, answers: Answers, *, online: bool) -> dict[str, Any]:
         ]
     val, test = map(_packed, said)
     return {"val": val, "test": test, "resident_mib": resident}
+
+
+def combined(parts: Sequence[Measured]) -> Measured:
+    """The mean of logarithms of what several said; the time of all."""
+    return Measured(_mean([part.val for part in parts]), _mean([part.test for part in parts]), None)
+
+
+def _mean(parts: Sequence[Said]) -> Said:
+    mean, p50, p90 = (
+        np.exp(np.mean([np.log(getattr(said, name)) for said in parts], axis=0))
+        for name in ("mean", "p50", "p90")
+    )
+    return Said(mean, p50, p90, np.sum([said.seconds for said in parts], axis=0))
 
 
 def depends_on(spec: str) -> list[str]:

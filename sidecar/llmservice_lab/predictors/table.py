@@ -21,7 +21,7 @@ from llmservice_lab.predictors.dataset import read_lengths
 from llmservice_lab.predictors.document import Line, Page, generated, put_between_marks
 from llmservice_lab.predictors.judging import means_of, rows_of
 from llmservice_lab.predictors.levels import levelled
-from llmservice_lab.predictors.measuring import Answers, Measured, measure
+from llmservice_lab.predictors.measuring import Answers, Measured, combined, measure
 from llmservice_lab.predictors.share import Work
 from llmservice_lab.predictors.share_table import share_lines, works_of
 from llmservice_lab.predictors.store import Store, default_folder, digest_of
@@ -111,8 +111,9 @@ def as_csv(lines: Sequence[Line]) -> str:
 
 def _line(contestant: Contestant, answers: Answers, store: Store) -> Line:
     _note(f"measuring {contestant.name}")
-    measured = measure(contestant.spec, answers, store, online=contestant.online)
-    return judged(contestant, answers, measured)
+    specs = contestant.parts or (contestant.spec,)
+    parts = [measure(spec, answers, store, online=contestant.online) for spec in specs]
+    return judged(contestant, answers, parts[0] if len(parts) == 1 else combined(parts))
 
 
 def judged(contestant: Contestant, answers: Answers, measured: Measured) -> Line:
@@ -132,7 +133,7 @@ def judged(contestant: Contestant, answers: Answers, measured: Measured) -> Line
 def _ceiling(name: str, answers: Answers) -> Line:
     samples, said = CEILINGS[name](answers.test)
     rows = rows_of(name, samples, said)
-    about = Contestant(name=name, spec="", about="what no predictor can know")
+    about = Contestant(name=name, about="what no predictor can know")
     return Line(about, rows, means_of(name, samples, said, rows), None)
 
 

@@ -26,7 +26,7 @@ from llmservice_lab.predictors.document import (
     generated,
     put_between_marks,
 )
-from llmservice_lab.predictors.measuring import Answers, Measured, measure
+from llmservice_lab.predictors.measuring import Answers, Measured, combined, measure
 from llmservice_lab.predictors.memory import resident_mib
 from llmservice_lab.predictors.share import Work, mean_times, mixed_work
 from llmservice_lab.predictors.share_table import works_of
@@ -91,7 +91,7 @@ def test_lines_are_baselines_then_the_folders_then_the_default(tmp_path: Path) -
     names = [each.name for each in found]
     assert names == [
         *(each.name for each in who.BASELINES),
-        *("default-all", "listmle"),
+        *("default-all", "listmle", "blend with default-all"),
         *(each.name for each in who.DEFAULT),
     ]
     assert [each.name for each in found if who.is_proxy(each)] == ["listmle"]
@@ -105,7 +105,7 @@ def test_lines_are_baselines_then_the_folders_then_the_default(tmp_path: Path) -
 
 def test_baselines_in_the_table_are_those_of_eval() -> None:
     assert BASELINES
-    assert {each.spec for each in who.BASELINES} == set(BASELINES)
+    assert {each.spec or each.name for each in who.BASELINES} == set(BASELINES)
 
 
 def test_every_prompt_is_asked_once(table: Answers) -> None:
@@ -126,6 +126,7 @@ def test_no_opinion_counts_as_the_prior(table: Answers) -> None:
 def test_what_was_measured_is_not_measured_again(table: Answers, tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = measure("constant", table, store)
+    assert first.resident_mib is not None
     assert first.resident_mib > 10
     (kept,) = tmp_path.glob("*.json")
     document = json.loads(kept.read_text())
@@ -133,7 +134,20 @@ def test_what_was_measured_is_not_measured_again(table: Answers, tmp_path: Path)
     again = measure("constant", table, store)
     assert again.test.mean.tolist() == first.test.mean.tolist()
     assert again.resident_mib == 1.0
-    assert measure("prompt-length", table, store).resident_mib > 10
+    assert measure("prompt-length", table, store).resident_mib != 1.0
+
+
+def test_a_blend_is_the_mean_of_logarithms_and_takes_the_time_of_all(
+    table: Answers, tmp_path: Path
+) -> None:
+    constant, length = (
+        measure(spec, table, Store(tmp_path)) for spec in ("constant", "prompt-length")
+    )
+    both = combined([constant, length])
+    assert both.test.mean == pytest.approx(np.sqrt(constant.test.mean * length.test.mean))
+    assert both.val.p90 == pytest.approx(np.sqrt(constant.val.p90 * length.val.p90))
+    assert both.test.seconds == pytest.approx(constant.test.seconds + length.test.seconds)
+    assert both.resident_mib is None
 
 
 def test_the_default_predictor_is_measured_in_service_too(table: Answers, tmp_path: Path) -> None:
