@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmservice_sidecar.adapters.predictors import snapshot
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.core.request import UNPREDICTED_TOKENS, Prediction
+from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 from llmservice_lab.pretrain import query_for
@@ -29,11 +29,7 @@ class Online:
         return self._trained
 
     def predict(self, index: int, row: WorkloadRequest) -> Prediction:  # noqa: ARG002 - protocol
-        predicted = self._model.predict(_query(row))
-        if predicted is not None:
-            return predicted
-        prior = UNPREDICTED_TOKENS if row.max_tokens is None else float(row.max_tokens)
-        return Prediction(prior, prior, "prior")
+        return self._model.predict(_query(row))
 
     def observe(self, index: int, row: WorkloadRequest) -> None:  # noqa: ARG002 - protocol
         limit = row.max_tokens
@@ -43,7 +39,10 @@ class Online:
 
 
 def online(trained_file: Path | None) -> Online:
-    """The default predictor, empty or as trained. Raises ValueError naming a file that is bad."""
+    """The default predictor, as shipped or with what it has learned.
+
+    Raises ValueError naming a file that is no snapshot.
+    """
     if trained_file is None:
         return Online(OnlinePredictor(), trained=False)
     try:

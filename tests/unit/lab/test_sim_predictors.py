@@ -91,24 +91,24 @@ def test_an_unknown_predictor_lists_the_known_ones() -> None:
         make_sim_predictor("psychic", ROWS, seed=1)
 
 
-def test_the_deployed_predictor_starts_empty_and_learns() -> None:
+def test_the_deployed_predictor_starts_with_what_it_ships_and_learns() -> None:
     predictor = online(None)
     assert not predictor.starts_trusted
     capped = WorkloadRequest(
         arrival_s=0.0, prompt=None, prompt_tokens=9, output_tokens=80, max_tokens=50
     )
-    before = predictor.predict(0, capped)
-    assert (before.output_tokens, before.source) == (50.0, "prior")
-    assert predictor.predict(0, ROWS[0]).output_tokens == 512.0
+    assert predictor.predict(0, capped).output_tokens <= 50.0
+    before = predictor.predict(0, ROWS[0])
+    assert before.source == "model"
     for index, row in enumerate(ROWS[:60]):
         predictor.observe(index, row)
     predictor.observe(0, capped)
-    assert predictor.predict(0, ROWS[0]).source == "model"
+    assert predictor.predict(0, ROWS[0]) != before
 
 
 def test_a_file_that_is_no_predictor_is_named(tmp_path: object) -> None:
     file = f"{tmp_path}/snapshot"
     with open(file, "w") as out:  # noqa: PTH123 - the path is text as on the command line
         out.write("nothing")
-    with pytest.raises(ValueError, match="snapshot: not a readable snapshot"):
+    with pytest.raises(ValueError, match="snapshot: not readable"):
         make_sim_predictor(file, ROWS, seed=1)

@@ -1,73 +1,89 @@
-"""From a predicted log length to tokens: the conditional mean and the 90 % quantile.
+"""From a predicted log length and its spread to tokens: mean, median, 90 % quantile.
 
-The exponential of a mean logarithm is a median; the mean is larger, by how much depends on the
-spread, which differs between short and long answers. So what followed predictions of about the same
-size decides, with an exponentially fading memory.
+The exponential of a mean logarithm is neither the mean nor, when errors are skewed, the median. So
+recent errors decide, each in units of the spread that had been predicted for it; before there are
+any, errors are taken as normal.
 """
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
 from llmservice_sidecar.adapters.predictors.features import Vector
 
-GRID: Final = np.arange(0.0, 14.5, 0.5)  # log tokens: 1 to 1.2 million
-PRIOR_WEIGHT: Final = 20.0  # samples that the overall ratio counts for at each grid point
-DECAY: Final = 1.0 / 2000.0
-QUANTILE: Final = 0.9
-QUANTILE_START: Final = 1.0  # log of p90 over median before any evidence: 2.7 times
-QUANTILE_STEPS: Final = (0.2, 0.02)  # first and smallest step of the running quantile
-LARGEST_LOG_RATIO: Final = 3.0
+WINDOW: Final = 1024  # recent errors that count
+ASSUMED: Final = 64  # normal errors that count beside them
+SORT_EVERY: Final = 8  # outcomes between two looks at the window
+POINTS: Final = 32  # quantiles that the mean is made of
+LARGEST_Z: Final = 6.0
+LARGEST_LOG_RATIO: Final = 3.0  # 20 times
+
+_NORMAL: Final = NormalDist()
+_ASSUMED: Final = np.array([_NORMAL.inv_cdf((i + 0.5) / ASSUMED) for i in range(ASSUMED)])
+_LEVELS: Final = (np.arange(POINTS) + 0.5) / POINTS
 
 
 class Calibration:
-    """Running ratios of actual tokens to exp(predicted log tokens), by predicted size."""
+    """A sliding window of standardised errors, own and of other replicas. No text, no lengths."""
 
     def __init__(self) -> None:
-        self.weight: Vector = np.zeros(len(GRID))
-        self.ratios: Vector = np.zeros(len(GRID))  # sum, not mean
-        self.quantile: Vector = np.full(len(GRID), QUANTILE_START)
+        self.own: Vector = np.zeros(WINDOW)
+        self.learned = 0
+        self._of_peers: dict[str, Vector] = {}
+        self._sort()
 
-    def learn(self, log_predicted: float, log_actual: float) -> None:
-        """One outcome, in log tokens; the prediction must have been made before it."""
-        low, share = _place(log_predicted)
-        log_ratio = _clip(log_actual - log_predicted, LARGEST_LOG_RATIO)
-        self.weight *= 1.0 - DECAY
-        self.ratios *= 1.0 - DECAY
-        for index, part in ((low, 1.0 - share), (low + 1, share)):
-            # Ratios are weighed alike: one long answer must not outvote many short ones.
-            self.ratios[index] += part * math.exp(log_ratio)
-            self.weight[index] += part
-            first, smallest = QUANTILE_STEPS
-            step = part * max(smallest, first / (1.0 + self.weight[index] / 10.0))
-            above = log_ratio > self.quantile[index]
-            self.quantile[index] += step * (QUANTILE if above else QUANTILE - 1.0)
+    def learn(self, z: float) -> None:
+        """One error: (actual - predicted) / predicted spread, in log tokens."""
+        self.own[self.learned % WINDOW] = max(-LARGEST_Z, min(z, LARGEST_Z))
+        self.learned += 1
+        if self.learned % SORT_EVERY == 0 or self.learned <= SORT_EVERY:
+            self._sort()
 
-    def mean(self, log_predicted: float) -> float:
-        """Expected tokens; never falls when the predicted log length rises."""
-        total = float(self.weight.sum())
-        overall = float(self.ratios.sum()) / total if total else 1.0
-        ratios = (self.ratios + PRIOR_WEIGHT * overall) / (self.weight + PRIOR_WEIGHT)
-        log_means = np.maximum.accumulate(GRID + np.log(ratios))
-        low, share = _place(log_predicted)
-        return math.exp((1.0 - share) * log_means[low] + share * log_means[low + 1])
+    def recent(self) -> Vector:
+        """The window's own errors, oldest first."""
+        if self.learned <= WINDOW:
+            return self.own[: self.learned].copy()
+        return np.roll(self.own, -(self.learned % WINDOW))
 
-    def p90(self, log_predicted: float) -> float:
-        """Tokens that nine of ten such answers do not exceed."""
-        low, share = _place(log_predicted)
-        reach = (1.0 - share) * self.quantile[low] + share * self.quantile[low + 1]
-        return math.exp(_clip(log_predicted, float(GRID[-1])) + max(0.0, float(reach)))
+    def restore(self, errors: Vector) -> None:
+        """Own errors as `recent` gave them; the latest count if there are too many."""
+        kept = errors[-WINDOW:]
+        self.own[: len(kept)] = np.clip(kept, -LARGEST_Z, LARGEST_Z)
+        self.learned = len(kept)
+        self._sort()
 
+    def absorb(self, peer: str, errors: Vector) -> None:
+        """Errors of another replica, in place of those it had sent before; none: forget it."""
+        self._of_peers.pop(peer, None)
+        if len(errors):
+            self._of_peers[peer] = np.clip(errors[-WINDOW:], -LARGEST_Z, LARGEST_Z)
+        self._sort()
 
-def _place(log_predicted: float) -> tuple[int, float]:
-    """The grid point below and how far the value is towards the next (0..1)."""
-    position = min(max(log_predicted, 0.0), float(GRID[-1])) / float(GRID[1])
-    low = min(int(position), len(GRID) - 2)
-    return low, position - low
+    def restart(self) -> None:
+        """As before any outcome."""
+        self.learned = 0
+        self._of_peers.clear()
+        self._sort()
 
+    def quantile(self, log_tokens: float, deviation: float, *, level: float) -> float:
+        """Tokens that a share `level` (0..1) of such answers do not exceed."""
+        return math.exp(log_tokens + deviation * float(self._at(level)))
 
-def _clip(value: float, bound: float) -> float:
-    return max(-bound, min(bound, value))
+    def mean(self, log_tokens: float, deviation: float) -> float:
+        """Expected tokens: the mean over recent errors (Duan's smearing estimate, 1983)."""
+        ratios = np.exp(np.clip(deviation * self._points, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))
+        return math.exp(log_tokens) * float(ratios.mean())
+
+    def _sort(self) -> None:
+        own = self.own[: min(self.learned, WINDOW)]
+        self._sorted = np.sort(np.concatenate((_ASSUMED, own, *self._of_peers.values())))
+        self._points = self._at(_LEVELS)
+
+    def _at(self, level: float | Vector) -> Vector:
+        """Quantiles of the errors, between two of them in proportion."""
+        count = len(self._sorted)
+        return np.interp(np.multiply(level, count) - 0.5, np.arange(count), self._sorted)

@@ -1,85 +1,123 @@
-"""The default predictor: learns output lengths from finished requests, keeps no text."""
+"""The default predictor: the shipped model, and a head per served model that learns from requests.
+
+Keeps no text: heads are known by the hash of their model's name.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Final
 
+from llmservice_sidecar.adapters.predictors import sharing
+from llmservice_sidecar.adapters.predictors.base import default_base
 from llmservice_sidecar.adapters.predictors.calibration import Calibration
-from llmservice_sidecar.adapters.predictors.features import extract
-from llmservice_sidecar.adapters.predictors.regression import Estimate, RecursiveRegression
+from llmservice_sidecar.adapters.predictors.head import Estimate, Head
+from llmservice_sidecar.adapters.predictors.sharing import Describes
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-MIN_SAMPLES: Final = 16  # below, the running mean is the better guess
-LONGEST_LOG: Final = 14.0  # e^14: over a million tokens
-LEAST_SURVIVAL: Final = 1e-6
-TOLD_NOTHING: Final = 0.75  # a cut answer that was that likely to go on teaches nothing
+MAX_HEADS: Final = 16  # served models and adapters; the longest unused head is forgotten
+MAX_PEERS: Final = 16  # replicas whose evidence counts; the longest silent is forgotten
 
-_NORMAL: Final = NormalDist()
+_UNTAUGHT: Final = Calibration()
 
 
 class OnlinePredictor:
-    """Regression of log length on cheap text features, calibrated to tokens. Not thread-safe.
+    """Lengths from the shipped model, corrected by what requests taught. Not thread-safe.
 
     Deterministic: the same outcomes in the same order give the same predictions in any process.
     """
 
-    def __init__(
-        self,
-        regression: RecursiveRegression | None = None,
-        calibration: Calibration | None = None,
-    ) -> None:
-        self.regression = regression or RecursiveRegression()
-        self.calibration = calibration or Calibration()
+    def __init__(self, base: Describes | None = None) -> None:
+        """`base`: what describes prompts; None: the one that comes with the program."""
+        self.base: Describes = default_base() if base is None else base
+        self.heads: OrderedDict[str, Head] = OrderedDict()
+        self._peers: OrderedDict[str, None] = OrderedDict()
 
     @property
     def samples(self) -> int:
-        """Outcomes that it has learned from."""
-        return self.regression.samples
+        """Outcomes that it has learned from, over all its heads."""
+        return sum(head.samples for head in self.heads.values())
 
-    def predict(self, query: PredictionQuery) -> Prediction | None:
-        """Mean and 90 % quantile of output tokens, within 1 and `max_tokens`; None: too early."""
-        if self.samples < MIN_SAMPLES:
-            return None
-        log_tokens = self.regression.estimate(extract(query)).mean
-        limit = math.inf if query.max_tokens is None else float(max(query.max_tokens, 1))
-        mean = self.calibration.mean(log_tokens)
-        upper = max(mean, self.calibration.p90(log_tokens))
-        return Prediction(
-            output_tokens=max(1.0, min(mean, limit)),
-            p90_tokens=max(1.0, min(upper, limit)),
-            source="model",
-        )
+    def predict(self, query: PredictionQuery) -> Prediction:
+        """Mean, median and 90 % quantile of output tokens, within 1 and `max_tokens`."""
+        description = self.base.describe(query)
+        head = self.heads.get(head_key(query.model))
+        if head is None:
+            estimate = Estimate(description.log_tokens, description.log_deviation)
+            return _tokens(estimate, _UNTAUGHT, query.max_tokens)
+        return _tokens(head.estimate(description), head.calibration, query.max_tokens)
 
     def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
-        """`predict` for each query, in order."""
+        """One prediction per query, in their order."""
         return [self.predict(query) for query in queries]
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         """Learn from a finished request; `censored`: the answer was cut at `output_tokens`."""
-        features = extract(query)
-        before = self.regression.estimate(features)
-        target: float | None = min(math.log(max(output_tokens, 1)), LONGEST_LOG)
-        if censored:
-            target = expected_beyond(before, target)
-            if target is None:
-                return
-        self.regression.learn(features, target)
-        self.calibration.learn(before.mean, target)
+        description = self.base.describe(query)
+        log_tokens = math.log(max(output_tokens, 1))
+        self.head(head_key(query.model)).learn(
+            description, log_tokens=log_tokens, censored=censored
+        )
+
+    def head(self, key: str) -> Head:
+        """The head of a model; a new one starts like the most experienced there is."""
+        found = self.heads.get(key)
+        if found is None:
+            found = Head()
+            if self.heads:
+                found.start_like(max(self.heads.values(), key=lambda head: head.samples))
+            self.heads[key] = found
+        self.heads.move_to_end(key)
+        if len(self.heads) > MAX_HEADS:
+            self.heads.popitem(last=False)
+        return found
+
+    def own_statistics(self) -> bytes:
+        """What its own requests taught it, for other replicas: numbers only, bounded in size."""
+        lessons = {key: head.lesson() for key, head in self.heads.items()}
+        return sharing.encode(self.base, lessons)
+
+    def merge(self, peer_id: str, payload: bytes) -> None:
+        """Another replica's `own_statistics`, in place of what it had sent before.
+
+        Raises PayloadError, with nothing changed, when it does not come from this version and base.
+        """
+        lessons = sharing.decode(self.base, payload)
+        self._peers[peer_id] = None
+        self._peers.move_to_end(peer_id)
+        if len(self._peers) > MAX_PEERS:
+            self.forget(next(iter(self._peers)))
+        for key, lesson in lessons.items():
+            self.head(key).absorb(peer_id, lesson)
+
+    def forget(self, peer_id: str) -> None:
+        """Unlearn what a replica had sent."""
+        self._peers.pop(peer_id, None)
+        for head in self.heads.values():
+            head.absorb(peer_id, None)
 
 
-def expected_beyond(before: Estimate, log_cut: float) -> float | None:
-    """The log length to learn from an answer that was cut: its expectation given that it went on.
+def head_key(model: str) -> str:
+    """The name of a model's head: 16 hex digits that do not tell the model's name."""
+    return hashlib.blake2b(model.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
-    None when the cut tells nothing: so early that nearly any answer would have gone on.
-    """
-    z = (log_cut - before.mean) / before.deviation
-    going_on = 1.0 - _NORMAL.cdf(z)
-    if going_on > TOLD_NOTHING:
-        return None
-    if going_on < LEAST_SURVIVAL:
-        return log_cut
-    return min(before.mean + before.deviation * _NORMAL.pdf(z) / going_on, LONGEST_LOG)
+
+def _tokens(estimate: Estimate, calibration: Calibration, max_tokens: int | None) -> Prediction:
+    limit = math.inf if max_tokens is None else float(max(max_tokens, 1))
+
+    def within(tokens: float) -> float:
+        return max(1.0, min(tokens, limit))
+
+    mean = calibration.mean(estimate.mean, estimate.deviation)
+    median = calibration.quantile(estimate.mean, estimate.deviation, level=0.5)
+    upper = calibration.quantile(estimate.mean, estimate.deviation, level=0.9)
+    return Prediction(
+        output_tokens=within(mean),
+        p90_tokens=within(max(mean, upper)),
+        source="model",
+        p50_tokens=within(min(median, upper)),
+    )

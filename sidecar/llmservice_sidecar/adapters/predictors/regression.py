@@ -1,100 +1,129 @@
-"""Linear regression that learns from one sample at a time and slowly forgets.
+"""Linear regressions that learn from one sample at a time, and whose evidence can be added up.
 
-A Kalman filter on the weights: ridge regression's answer without its matrix. The dense weights have
-a full covariance (a few dozen features, strongly related), the hashed ones a diagonal (thousands,
-nearly independent). Process noise lets old evidence fade, up to the prior and no further.
+Both are Gaussian beliefs about weights (recursive least squares, the Kalman filter of a constant):
+a prior and evidence. The evidence of two replicas that saw different requests is the sum of theirs,
+in information form: precision (sum of x x' / noise) and shift (sum of x y / noise).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from llmservice_sidecar.adapters.predictors.features import DENSE, HASHED, Features, Vector
+from llmservice_sidecar.adapters.predictors.features import Indices, Vector
 
-DENSE_PRIOR: Final = 1.0  # variance of a weight before any evidence
-BIAS_PRIOR: Final = 9.0
-HASHED_PRIOR: Final = 0.2
-TYPICAL_LOG_TOKENS: Final = 5.0  # e^5: about 150 tokens, where the bias starts
-DENSE_DRIFT: Final = 1e-5  # variance added per sample: what was learned long ago fades
-HASHED_DRIFT: Final = 1e-5
-DRIFT_EVERY: Final = 64
-NOISE_START: Final = 0.5  # variance of log tokens around the prediction
-NOISE_BOUNDS: Final = (0.05, 4.0)
-NOISE_DECAY: Final = 1.0 / 256.0
-SURPRISE_DECAY: Final = 1.0 / 32.0
-SURPRISE_BOUND: Final = 3.0  # times the expected squared error, over about 32 samples: a new world
+NOISE: Final = 0.5  # variance of log tokens that no weight explains; one value, so evidence adds up
 OUTLIER: Final = 3.0  # standard deviations: one absurd answer moves the weights no further
+LEAST_VARIANCE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A normal distribution of the target: log of output tokens."""
+class Evidence:
+    """What samples told: precision and shift. Full (n x n, n x targets) or diagonal (n, n)."""
 
-    mean: float
-    deviation: float
+    precision: Vector
+    shift: Vector
+
+    def times(self, factor: float) -> Evidence:
+        """The same evidence, more (above 1) or less believed."""
+        return Evidence(self.precision * factor, self.shift * factor)
+
+    def plus(self, other: Evidence) -> Evidence:
+        """Both together."""
+        return Evidence(self.precision + other.precision, self.shift + other.shift)
+
+    def minus(self, other: Evidence) -> Evidence:
+        """Without `other`, which must be part of it."""
+        return Evidence(self.precision - other.precision, self.shift - other.shift)
 
 
-class RecursiveRegression:
-    """Predicts a target from features and learns from each outcome. Not thread-safe."""
+class DenseRegression:
+    """A few hundred related inputs: full covariance, one or more targets of the same inputs."""
 
-    def __init__(self) -> None:
-        self.samples = 0
-        self._forget()
+    def __init__(self, mean: Vector, variance: Vector) -> None:
+        """The prior: weights of shape (inputs, targets) and a variance per input."""
+        self.variance = variance
+        self.restart(mean)
 
-    def _forget(self) -> None:
-        """Every weight as before any evidence."""
-        self.dense = np.zeros(DENSE)
-        self.dense[0] = TYPICAL_LOG_TOKENS
-        self.covariance = np.eye(DENSE) * DENSE_PRIOR
-        self.covariance[0, 0] = BIAS_PRIOR
-        self.hashed = np.zeros(HASHED)
-        self.variance = np.full(HASHED, HASHED_PRIOR)
-        self.noise = NOISE_START
-        self.surprise = 1.0  # squared error over what was expected, recent mean
+    def restart(self, mean: Vector) -> None:
+        """Forget how sure it was, with `mean` as what to believe until told otherwise."""
+        self.mean = mean.copy()
+        self.weights = mean.copy()
+        self.covariance: Vector = np.diag(self.variance)
 
-    def estimate(self, features: Features) -> Estimate:
-        """The target's distribution for one prompt."""
-        x, values = features.dense, features.values
-        mean = x @ self.dense + values @ self.hashed[features.bins]
-        spread = x @ self.covariance @ x + values**2 @ self.variance[features.bins]
-        return Estimate(float(mean), math.sqrt(self.noise + max(float(spread), 0.0)))
+    def predict(self, x: Vector) -> Vector:
+        """The targets for one input vector."""
+        return x @ self.weights
 
-    def learn(self, features: Features, target: float) -> None:
-        """One outcome: weights move by what it surprises, confidence grows where it speaks."""
-        x, bins, values = features.dense, features.bins, features.values
-        error = target - float(x @ self.dense + values @ self.hashed[bins])
-        dense_gain: Vector = self.covariance @ x
-        hashed_gain: Vector = self.variance[bins] * values
-        total = self.noise + float(x @ dense_gain) + float(values @ hashed_gain)
-        reach = OUTLIER * math.sqrt(total)
+    def learn(self, x: Vector, errors: Vector) -> None:
+        """Targets minus what `predict` said of the same input."""
+        gain: Vector = self.covariance @ x
+        total = NOISE + float(x @ gain)
+        reach = OUTLIER * float(np.sqrt(total))
+        self.weights += np.outer(gain, np.clip(errors, -reach, reach) / total)
+        self.covariance -= np.outer(gain, gain / total)
+
+    def evidence(self) -> Evidence:
+        """What it has learned, without the prior."""
+        precision = np.linalg.inv(self.covariance)
+        shift = precision @ self.weights - self.mean / self.variance[:, None]
+        precision = (precision + precision.T) / 2.0
+        precision[np.diag_indices_from(precision)] -= 1.0 / self.variance
+        return Evidence(precision, shift)
+
+    def believe(self, evidence: Evidence) -> None:
+        """The prior and this evidence, nothing else. Raises ValueError if it is impossible."""
+        precision = evidence.precision + np.diag(1.0 / self.variance)
+        try:
+            half = np.linalg.inv(np.linalg.cholesky(precision))
+        except np.linalg.LinAlgError as error:
+            raise ValueError("evidence with a precision that is not positive") from error
+        self.covariance = half.T @ half
+        self.weights = self.covariance @ (evidence.shift + self.mean / self.variance[:, None])
+
+
+class HashedRegression:
+    """Thousands of nearly unrelated inputs, few of them not zero: diagonal covariance, a bias."""
+
+    def __init__(self, mean: Vector, variance: Vector) -> None:
+        """The prior: a weight and a variance per bin; the last one is the bias."""
+        self.prior = variance
+        self.restart(mean)
+
+    def restart(self, mean: Vector) -> None:
+        """Forget how sure it was, with `mean` as what to believe until told otherwise."""
+        self.mean = mean.copy()
+        self.weights = mean.copy()
+        self.variance = self.prior.copy()
+
+    def predict(self, bins: Indices, values: Vector) -> float:
+        """The target for the inputs `values` in distinct `bins`."""
+        return float(values @ self.weights[bins] + self.weights[-1])
+
+    def learn(self, bins: Indices, values: Vector, error: float) -> None:
+        """The target minus what `predict` said of the same inputs."""
+        gain = self.variance[bins] * values
+        bias_gain = float(self.variance[-1])
+        total = NOISE + float(gain @ values) + bias_gain
+        reach = OUTLIER * total**0.5
         step = max(-reach, min(reach, error)) / total
-        self.dense += dense_gain * step
-        self.hashed[bins] += hashed_gain * step
-        self.covariance -= np.outer(dense_gain, dense_gain) / total
-        self.variance[bins] -= hashed_gain**2 / total
-        self._update_noise(error * error * self.noise / total)
-        self._watch(error * error / total)
-        self.samples += 1
-        if self.samples % DRIFT_EVERY == 0:
-            self._drift()
+        self.weights[bins] += gain * step
+        self.weights[-1] += bias_gain * step
+        self.variance[bins] -= gain**2 / total
+        self.variance[-1] -= bias_gain**2 / total
 
-    def _update_noise(self, square: float) -> None:
-        """`square` is the part of the squared error that is not the weights' own uncertainty."""
-        lowest, highest = NOISE_BOUNDS
-        self.noise += NOISE_DECAY * (min(square, highest) - self.noise)
-        self.noise = max(lowest, self.noise)
+    def evidence(self) -> Evidence:
+        """What it has learned, without the prior."""
+        precision = 1.0 / np.maximum(self.variance, LEAST_VARIANCE)
+        shift = precision * self.weights - self.mean / self.prior
+        return Evidence(precision - 1.0 / self.prior, shift)
 
-    def _watch(self, square: float) -> None:
-        """Start anew in a new world: old weights would be in the way longer than none at all."""
-        self.surprise += SURPRISE_DECAY * (min(square, OUTLIER**2) - self.surprise)
-        if self.surprise > SURPRISE_BOUND:
-            self._forget()
-
-    def _drift(self) -> None:
-        diagonal = np.einsum("ii->i", self.covariance)  # a view: the covariance itself changes
-        diagonal += np.where(diagonal < DENSE_PRIOR, DENSE_DRIFT * DRIFT_EVERY, 0.0)
-        np.minimum(self.variance + HASHED_DRIFT * DRIFT_EVERY, HASHED_PRIOR, out=self.variance)
+    def believe(self, evidence: Evidence) -> None:
+        """The prior and this evidence, nothing else. Raises ValueError if it is impossible."""
+        precision = evidence.precision + 1.0 / self.prior
+        if not (precision > 0.0).all():
+            raise ValueError("evidence with a precision that is not positive")
+        self.variance = 1.0 / precision
+        self.weights = (evidence.shift + self.mean / self.prior) * self.variance

@@ -1,82 +1,99 @@
-"""The online predictor's state as bytes: arrays only, no text, nothing executable."""
+"""The online predictor's state as bytes: arrays only, no text, nothing executable.
+
+It fits a ConfigMap. Beside what a process learned itself it keeps what that had inherited, so that
+knowledge outlives generations of processes.
+"""
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+from safetensors.numpy import save as serialise
 
-from llmservice_sidecar.adapters.predictors.calibration import Calibration
-from llmservice_sidecar.adapters.predictors.features import FEATURE_SET
+from llmservice_sidecar.adapters.predictors import sharing
+from llmservice_sidecar.adapters.predictors.features import HASHED
+from llmservice_sidecar.adapters.predictors.head import INHERITED, INPUTS, MIX, Head, Lesson
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.regression import RecursiveRegression
+from llmservice_sidecar.adapters.predictors.sharing import Describes, PayloadError, Tensors
 
-FORMAT: Final = 1
-MAX_BYTES: Final = 8_000_000
+MAX_BYTES: Final = 900_000  # a ConfigMap holds 1 MiB
+MOST_INHERITED: Final = 2000  # outcomes: what was inherited twice must not outvote what is new
 
-_REGRESSION: Final = ("dense", "covariance", "hashed", "variance")
-_CALIBRATION: Final = ("weight", "ratios", "quantile")
-
-
-class SnapshotError(ValueError):
-    """The bytes are no snapshot that this version understands; the message says why."""
+SnapshotError = PayloadError  # kept for callers: the bytes are no snapshot of this version
 
 
 def save(predictor: OnlinePredictor) -> bytes:
-    """The whole state; `load` gives a predictor that predicts and learns exactly the same."""
-    regression, calibration = predictor.regression, predictor.calibration
-    numbers = (FORMAT, FEATURE_SET, regression.samples, regression.noise, regression.surprise)
-    arrays: dict[str, npt.NDArray[np.float64]] = {
-        "header": np.array(numbers),
-        **{name: getattr(regression, name) for name in _REGRESSION},
-        **{name: getattr(calibration, name) for name in _CALIBRATION},
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    """All that its own requests taught it and what it had inherited; not what live peers told.
 
-
-def load(payload: bytes) -> OnlinePredictor:
-    """The predictor that was saved.
-
-    Raises SnapshotError for anything else: another format or feature set, a wrong shape, a value
-    that is not finite.
+    The most experienced heads, if not all fit.
     """
-    if len(payload) > MAX_BYTES:
-        raise SnapshotError(f"{len(payload)} bytes; a snapshot has at most {MAX_BYTES}")
-    predictor = OnlinePredictor()
-    try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            _restore_header(predictor.regression, np.asarray(arrays["header"], dtype=np.float64))
-            for name in _REGRESSION:
-                _restore(predictor.regression, name, arrays[name])
-            for name in _CALIBRATION:
-                _restore(predictor.calibration, name, arrays[name])
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise SnapshotError(f"not a readable snapshot: {error}") from error
+    tensors, left = sharing.stamp(predictor.base), MAX_BYTES - 1024
+    by_experience = sorted(predictor.heads.items(), key=lambda item: (-item[1].samples, item[0]))
+    for key, head in by_experience:
+        more = _head_tensors(key, head)
+        left -= sharing.size_of(more)
+        if left < 0:
+            break
+        tensors |= more
+    return serialise(tensors)
+
+
+def load(
+    payload: bytes, *, base: Describes | None = None, inherit: bool = False
+) -> OnlinePredictor:
+    """The predictor that was saved: it predicts and learns like the original.
+
+    `base`: what describes prompts (None: the shipped model). `inherit`: the snapshot is another
+    process's. Then it counts as told, not as learned here, is never passed on as its own evidence,
+    and weighs as `MOST_INHERITED` outcomes at most.
+    Raises SnapshotError for another version or base model, a wrong shape, a value not finite.
+    """
+    predictor = OnlinePredictor(base)
+    tensors = sharing.read(predictor.base, payload, max_bytes=MAX_BYTES)
+    for key in sharing.keys_of(tensors):
+        _restore(predictor.heads.setdefault(key, Head()), key, tensors, inherit=inherit)
+    sharing.refuse_rest(tensors)
     return predictor
 
 
-def _restore_header(regression: RecursiveRegression, header: npt.NDArray[np.float64]) -> None:
-    if header.shape != (5,) or not np.isfinite(header).all():
-        raise SnapshotError(f"header of shape {header.shape}, expected five finite numbers")
-    if (header[0], header[1]) != (FORMAT, FEATURE_SET):
-        raise SnapshotError(
-            f"format {header[0]:g}, feature set {header[1]:g}; "
-            f"this version reads {FORMAT}, {FEATURE_SET}: train it again"
-        )
-    regression.samples = int(header[2])
-    regression.noise = float(header[3])
-    regression.surprise = float(header[4])
+def _head_tensors(key: str, head: Head) -> Tensors:
+    dense, hashed, mix = (regression.mean for regression in head.regressions)
+    tensors = {
+        f"{key}.prior.dense": dense.astype(np.float32),
+        f"{key}.prior.hashed": hashed.astype(np.float16),
+        f"{key}.prior.mix": mix.astype(np.float32),
+        f"{key}.prior.believed": np.array([head.believed]),
+        **sharing.lesson_tensors(f"{key}.own", head.lesson()),
+    }
+    inherited = head.told_by(INHERITED)
+    if inherited is not None:
+        tensors |= sharing.lesson_tensors(f"{key}.inherited", inherited)
+    return tensors
 
 
-def _restore(
-    owner: RecursiveRegression | Calibration, name: str, found: npt.NDArray[np.float64]
-) -> None:
-    shape = getattr(owner, name).shape
-    if found.shape != shape or found.dtype != np.float64 or not np.isfinite(found).all():
-        raise SnapshotError(f"{name}: {found.dtype} {found.shape}, expected finite float64 {shape}")
-    setattr(owner, name, found.copy())
+def _restore(head: Head, key: str, tensors: Tensors, *, inherit: bool) -> None:
+    shapes = {"dense": (INPUTS, 2), "hashed": (HASHED + 1,), "mix": (len(MIX), 1)}
+    for regression, (name, shape) in zip(head.regressions, shapes.items(), strict=True):
+        regression.restart(sharing.take(tensors, f"{key}.prior.{name}", shape=shape))
+    head.believed = max(0.0, float(sharing.take(tensors, f"{key}.prior.believed", shape=(1,))[0]))
+    lessons = [sharing.lesson_of(f"{key}.own", tensors)]
+    if any(name.startswith(f"{key}.inherited.") for name in tensors):
+        lessons.append(sharing.lesson_of(f"{key}.inherited", tensors))
+    try:
+        if inherit:
+            head.absorb(INHERITED, _bounded(lessons))
+            return
+        head.restore(lessons[0])
+        for lesson in lessons[1:]:
+            head.absorb(INHERITED, lesson)
+    except ValueError as error:
+        raise SnapshotError(f"{key}: {error}") from error
+
+
+def _bounded(lessons: list[Lesson]) -> Lesson:
+    """One lesson from all, weighing as `MOST_INHERITED` outcomes at most."""
+    total = lessons[0]
+    for lesson in lessons[1:]:
+        total = total.plus(lesson)
+    return total.times(min(1.0, MOST_INHERITED / max(total.samples, 1)))
