@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -18,11 +18,14 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.embedding_trees import EmbeddingTrees, fit_trees
 from llmservice_lab.predictors.figures import Vector
+from llmservice_lab.predictors.store import default_folder
 from llmservice_lab.predictors.targets import Target, prompt_targets
+from llmservice_lab.predictors.teacher import Teacher
 from llmservice_lab.pretrain import query_for
 
 LEAST_SLOPE: Final = 1e-3  # of prompt length: a falling line would be another predictor
 ALPHAS: Final = (0.3, 1.0, 3.0, 10.0)
+PLAIN_ALPHA: Final = 1.0  # where there is no val to choose by
 # Words, and each Chinese or Japanese character by itself.
 _TOKEN: Final = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+"  # noqa: S105
 
@@ -69,7 +72,18 @@ def fit_baseline(name: str, train: Sequence[Sample], val: Sequence[Sample]) -> B
     if name not in BASELINES:
         raise ValueError(f"baseline {name!r} is not known; known: {', '.join(BASELINES)}")
     score = BASELINES[name](train, val)
-    return Baseline(name, score, _spread(score, val or train))
+    return Baseline(name, served(score), _spread(score, val or train))
+
+
+def served(score: Score) -> Score:
+    """As it would be served: with nothing kept of the prompts that it was fitted to."""
+    match score:
+        case EmbeddingTrees():
+            return replace(score, encoder=Teacher())
+        case Mean():
+            return Mean(served(score.first), served(score.second))
+        case _:
+            return score
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,29 +144,31 @@ def _prompt_length(train: Sequence[Sample], val: Sequence[Sample]) -> PromptLeng
 
 
 def _words(train: Sequence[Sample], val: Sequence[Sample]) -> Words:
-    targets = _learned(train)
-    fitted = [_fit_words(targets, alpha) for alpha in ALPHAS]
-    if not val:
-        return fitted[ALPHAS.index(1.0)]
-    unseen = prompt_targets(val)
-    return min(fitted, key=lambda words: _loss(words, unseen))
-
-
-def _fit_words(targets: Sequence[Target], alpha: float) -> Words:
     text: Any = importlib.import_module("sklearn.feature_extraction.text")
-    linear: Any = importlib.import_module("sklearn.linear_model")
     pipeline: Any = importlib.import_module("sklearn.pipeline")
+    targets = _learned(train)
     vectors = text.TfidfVectorizer(
         token_pattern=_TOKEN, ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32
     )
-    model = pipeline.make_pipeline(vectors, linear.Ridge(alpha=alpha))
-    prompts = [target.prompt for target in targets]
-    model.fit(prompts, _logs(targets), ridge__sample_weight=_weights(targets))
-    return Words(model)
+    matrix = vectors.fit_transform([target.prompt for target in targets])
+    fitted = {
+        alpha: Words(pipeline.make_pipeline(vectors, _ridge(matrix, targets, alpha=alpha)))
+        for alpha in ALPHAS
+    }
+    if not val:
+        return fitted[PLAIN_ALPHA]
+    unseen = prompt_targets(val)
+    return min(fitted.values(), key=lambda words: _loss(words, unseen))
+
+
+def _ridge(matrix: Any, targets: Sequence[Target], *, alpha: float) -> Any:
+    linear: Any = importlib.import_module("sklearn.linear_model")
+    return linear.Ridge(alpha=alpha).fit(matrix, _logs(targets), sample_weight=_weights(targets))
 
 
 def _embedding(train: Sequence[Sample], val: Sequence[Sample]) -> EmbeddingTrees:
-    return fit_trees(_learned(train), prompt_targets(val))
+    encoder = Teacher(default_folder())  # embedding a table takes minutes: vectors are kept
+    return fit_trees(_learned(train), prompt_targets(val), encoder=encoder)
 
 
 def _blend(train: Sequence[Sample], val: Sequence[Sample]) -> Mean:

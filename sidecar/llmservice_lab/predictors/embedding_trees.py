@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from llmservice_sidecar.adapters.predictors.features import extract
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 from llmservice_lab.predictors.figures import Vector
-from llmservice_lab.predictors.store import default_folder
 from llmservice_lab.predictors.targets import Target
-from llmservice_lab.predictors.teacher import Matrix, Teacher
+from llmservice_lab.predictors.teacher import Matrix
 from llmservice_lab.pretrain import query_for
 
 ROUNDS: Final = 600
@@ -35,42 +34,46 @@ PARAMETERS: Final = {
 }
 
 
+class Encoder(Protocol):
+    """Sentence embeddings: a row a text."""
+
+    def embed(self, texts: Sequence[str]) -> Matrix: ...
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddingTrees:
     """LightGBM on the embedding of the prompt and its features."""
 
     booster: Any  # LightGBM ships no types
-    teacher: Teacher
+    encoder: Encoder
 
     def __call__(self, queries: Sequence[PredictionQuery]) -> Vector:
-        inputs = _inputs(queries, self.teacher.embed([query.text for query in queries]))
+        inputs = _inputs(queries, self.encoder.embed([query.text for query in queries]))
         return np.asarray(self.booster.predict(inputs, num_threads=1))
 
 
-def fit_trees(train: Sequence[Target], val: Sequence[Target]) -> EmbeddingTrees:
-    """Fit to prompt effects; `val`, if not empty, says when to stop. ValueError without torch.
-
-    Embedding a training table takes minutes, so that the vectors are kept between runs.
-    """
+def fit_trees(
+    train: Sequence[Target], val: Sequence[Target], *, encoder: Encoder
+) -> EmbeddingTrees:
+    """Fit to prompt effects; `val`, if not empty, says when to stop."""
     lightgbm: Any = importlib.import_module("lightgbm")
-    teacher = Teacher(default_folder())
-    data = _dataset(lightgbm, train, teacher)
+    data = _dataset(lightgbm, train, encoder)
     if not val:
-        return EmbeddingTrees(lightgbm.train(PARAMETERS, data, ROUNDS // 2), Teacher())
+        return EmbeddingTrees(lightgbm.train(PARAMETERS, data, ROUNDS // 2), encoder)
     booster = lightgbm.train(
         PARAMETERS,
         data,
         ROUNDS,
-        valid_sets=[_dataset(lightgbm, val, teacher)],
+        valid_sets=[_dataset(lightgbm, val, encoder)],
         callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
     )
-    return EmbeddingTrees(booster, Teacher())  # knows no vector: its time is measured
+    return EmbeddingTrees(booster, encoder)
 
 
-def _dataset(lightgbm: Any, targets: Sequence[Target], teacher: Teacher) -> Any:
+def _dataset(lightgbm: Any, targets: Sequence[Target], encoder: Encoder) -> Any:
     prompts = [target.prompt for target in targets]
     queries = [query_for(prompt, model="") for prompt in prompts]
-    inputs = _inputs(queries, teacher.embed(prompts))
+    inputs = _inputs(queries, encoder.embed(prompts))
     logs = np.array([target.log_tokens for target in targets])
     weights = np.array([target.weight for target in targets])
     weights /= weights.mean()
