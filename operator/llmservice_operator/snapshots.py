@@ -26,6 +26,7 @@ from llmservice_operator.settings import OperatorSettings
 _log = logging.getLogger(__name__)
 
 LARGEST_BYTES: Final = 950_000  # a ConfigMap holds 1 MiB
+LEAST_LEARNED: Final = 50  # outcomes: fewer must not replace what others have learned
 MORE_BY: Final = 1.05  # learned since the last copy, as a ratio: less is not worth a copy
 
 FetchSnapshot = Callable[[str], Awaitable[bytes]]  # pod IP to the body of /predictor/snapshot
@@ -81,11 +82,13 @@ class SnapshotKeeper:
 
     def _due(self, key: ServiceKey, learned: int) -> bool:
         last = self._copies.get(key)
+        if learned < LEAST_LEARNED:
+            return False
         if last is None:
             return True
         if self._clock() - last.taken_at < self._settings.snapshot_every_s:
             return False
-        # Less than before, too: all replicas have begun anew, and what is kept helped none of them.
+        # Less than before, too: pods count from their start, and carry on what they inherited.
         return learned > MORE_BY * last.learned or learned < last.learned
 
     async def _write(self, service: Service, payload: bytes) -> None:
@@ -132,4 +135,4 @@ def _replica(pod: Manifest, observed: Observed) -> Sequence[_Replica]:
     if polled is None or polled.report is None or not address:
         return ()
     learned = polled.report.predictor.learned
-    return (_Replica(pod["metadata"]["name"], address, learned),) if learned else ()
+    return (_Replica(pod["metadata"]["name"], address, learned),)

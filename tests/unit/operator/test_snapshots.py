@@ -65,20 +65,20 @@ def observed(learned: Sequence[int]) -> Observed:
 
 async def test_the_replica_that_has_learned_most_is_copied() -> None:
     replicas = Replicas()
-    await replicas.look([5, 70, 9])
+    await replicas.look([55, 70, 59])
     assert replicas.kept == b"10.0.0.2"
 
 
 async def test_the_copy_goes_with_the_service_and_nobody_watches_it() -> None:
     replicas = Replicas()
-    await replicas.look([5])
+    await replicas.look([50])
     metadata = replicas.cluster.objects[MAP]["metadata"]
     assert [owner["name"] for owner in metadata["ownerReferences"]] == ["svc"]
     assert names.LABEL_NAME not in metadata["labels"]
 
 
-@pytest.mark.parametrize("learned", [[], [0], [0, 0]])
-async def test_nothing_learned_is_nothing_to_copy(learned: list[int]) -> None:
+@pytest.mark.parametrize("learned", [[], [0], [0, 0], [49]])
+async def test_hardly_anything_learned_is_nothing_to_copy(learned: list[int]) -> None:
     replicas = Replicas()
     await replicas.look(learned)
     assert (replicas.kept, replicas.asked) == (None, [])
@@ -86,7 +86,7 @@ async def test_nothing_learned_is_nothing_to_copy(learned: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("after_s", "learned", "copied"),
-    [(60.0, 9000, False), (601.0, 101, False), (601.0, 200, True), (601.0, 30, True)],
+    [(60.0, 9000, False), (601.0, 101, False), (601.0, 200, True), (601.0, 60, True)],
     ids=["too soon", "hardly anything new", "much new", "all have begun anew"],
 )
 async def test_a_copy_is_made_when_it_is_time_and_worth_it(

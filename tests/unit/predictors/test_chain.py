@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-from llmservice_api.sidecar_config import PredictorConfig
-from llmservice_lab.pretrain import pretrain, query_for
-from llmservice_sidecar.adapters.predictors import make_predictor, snapshot
+from llmservice_lab.pretrain import query_for
+from llmservice_sidecar.adapters.predictors import snapshot
 from llmservice_sidecar.adapters.predictors.chain import (
     MAX_WAITING,
     ChainedPredictor,
@@ -168,33 +165,6 @@ async def test_the_state_can_be_saved_while_it_serves() -> None:
     await predictor.aclose()
 
 
-SCRIPTS = ("a", "ß", "字", "ع", "\U0001f600", "\x00", "\ud800", "\n", " ", "9", "?", "(A) ", "`")
-
-
-async def test_five_thousand_hostile_prompts_never_raise_and_stay_within_bounds() -> None:
-    rng = random.Random(11)
-    predictor = chain(OnlinePredictor())
-    for number in range(5000):
-        text = "".join(rng.choice(SCRIPTS) * rng.choice((1, 1, 2, 30)) for _ in range(number % 40))
-        limit = rng.choice((None, 1, 7, 2048))
-        query = PredictionQuery(
-            text=text,
-            prompt_tokens=rng.choice((0, 1, 10**9)),
-            endpoint=rng.choice(("chat", "completions", "")),
-            model=rng.choice(("tiny", "\udcff")),
-            max_tokens=limit,
-            turns=rng.choice((0, 1, 500)),
-        )
-        prediction = await predictor.predict(query)
-        assert 1 <= prediction.output_tokens <= prediction.p90_tokens
-        assert prediction.p90_tokens <= (limit or 1e9)
-        length = rng.choice((0, 1, 50, 100_000))
-        predictor.observe(query, output_tokens=length, censored=rng.random() < 0.3)
-    await predictor.settled()
-    assert predictor.failures == 0
-    await predictor.aclose()
-
-
 async def test_one_megabyte_is_predicted_like_any_other_prompt() -> None:
     model = OnlinePredictor()
     for tokens in range(20):
@@ -223,52 +193,3 @@ def test_history_learns_from_a_cut_answer_only_what_is_sure() -> None:
     assert history.predict(QUERY).output_tokens == pytest.approx(50.0)
     history.observe(QUERY, output_tokens=90, censored=True)
     assert history.predict(QUERY).output_tokens > 50.0
-
-
-async def test_a_pretrained_snapshot_starts_trusted_and_an_empty_one_does_not(
-    tmp_path: Path,
-) -> None:
-    train = Path(__file__).parents[3] / "examples" / "workloads" / "demo-train.jsonl"
-    path = pretrain(train, tmp_path / "a b" / "state.npz", model="tiny")
-    trained = make_predictor(PredictorConfig(uri=path.as_uri(), timeout_s=10.0), enabled=True)
-    assert (trained.state, trained.message, trained.starts_trusted) == ("Ready", "", True)
-    assert (await trained.predict(QUERY)).source == "model"
-    empty = make_predictor(PredictorConfig(), enabled=True)
-    assert (empty.state, empty.starts_trusted) == ("Ready", False)
-    off = make_predictor(PredictorConfig(uri=path.as_uri()), enabled=False)
-    assert (off.state, off.starts_trusted) == ("Disabled", False)
-    assert (await off.predict(QUERY)).source == "prior"
-    for predictor in (trained, empty, off):
-        await predictor.aclose()
-
-
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        (PredictorConfig(kind="Crystal"), "allowed: Default"),
-        (PredictorConfig(uri="hf://org/name"), "only file:///path is supported"),
-        (PredictorConfig(uri="file:///nowhere/state.npz"), "No such file"),
-        (PredictorConfig(uri=Path(__file__).as_uri()), "not a readable snapshot"),
-    ],
-    ids=["unknown kind", "unsupported scheme", "missing file", "another file"],
-)
-async def test_what_cannot_be_loaded_is_reported_and_requests_are_served(
-    config: PredictorConfig, said: str
-) -> None:
-    predictor = make_predictor(config, enabled=True)
-    assert predictor.state == "Failed"
-    assert said in predictor.message
-    assert not predictor.starts_trusted
-    assert (await predictor.predict(QUERY)).output_tokens >= 1
-    await predictor.aclose()
-
-
-def test_pretraining_names_what_it_cannot_read(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.jsonl"
-    bad.write_text('{"prompt": "a", "output_tokens": 3}\n{oops\n', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"bad\.jsonl:2"):
-        pretrain(bad, tmp_path / "state.npz")
-    empty = tmp_path / "empty.jsonl"
-    empty.write_text('{"prompt": null, "output_tokens": 3}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="no row with a prompt"):
-        pretrain(empty, tmp_path / "state.npz")
