@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 PROXY_FILE: Final = "model.onnx"
+ALL_ROWS: Final = "default-all"  # the default's model trained on every row, where the folder has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

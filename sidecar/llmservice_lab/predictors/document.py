@@ -9,7 +9,7 @@ from typing import Final
 
 from llmservice_lab.benchmarks.markdown import prose, table
 from llmservice_lab.benchmarks.statistics import Estimate
-from llmservice_lab.predictors.contestants import Contestant
+from llmservice_lab.predictors.contestants import ALL_ROWS, Contestant
 from llmservice_lab.predictors.judging import EvalRow, SourceMean
 
 BEGIN: Final = "<!-- made by `make predictors` from here ... -->"
@@ -97,6 +97,35 @@ def _ranks(page: Page) -> Iterator[str]:
         what the other models wrote.
     """)
     yield from _by_source(page, _tau)
+    yield from prose("""
+        The best line of each source, the same model as the default's trained on all rows as a share
+        of it, and the default as it is shipped beside prompt length alone.
+    """)
+    yield from table(
+        ("source", "best", "tau", f"{ALL_ROWS} / best", "default", "prompt length"),
+        [_best(page, source) for source in page.sources],
+    )
+
+
+def _best(page: Page, source: str) -> tuple[str, ...]:
+    taus = {
+        line.contestant.name: mean["tau_b"]
+        for line in page.lines
+        if (line.contestant.spec or line.contestant.parts) and not line.contestant.online
+        if (mean := line.mean(source)) and mean["tau_b"] is not None
+    }
+    if not taus:
+        return (source, *"-----")
+    best = max(taus, key=lambda name: taus[name])
+    ours = taus.get(ALL_ROWS)
+    shown = [taus.get(name) for name in ("default", "prompt length")]
+    return (
+        source,
+        best,
+        f"{taus[best]:.3f}",
+        "-" if ours is None or taus[best] <= 0 else f"{ours / taus[best]:.2f}",
+        *("-" if tau is None else f"{tau:.3f}" for tau in shown),
+    )
 
 
 def _pairs(page: Page) -> Iterator[str]:

@@ -203,6 +203,15 @@ def test_the_page_has_every_line_source_and_workload(table: Answers) -> None:
         assert words in text
 
 
+def test_the_best_line_of_a_source_is_named(table: Answers) -> None:
+    ours = Contestant(name=who.ALL_ROWS, spec="x", about="")
+    lines = [line(table, ours), line(table, who.BASELINES[1])]
+    page = Page(commit="", hardware="", lines=lines, shares=[])
+    text = "\n".join(generated(page))
+    assert f"| quiz | {who.ALL_ROWS} | " in text
+    assert "| 1.00 | - | " in text
+
+
 def test_shares_of_nothing_show_as_a_dash(table: Answers) -> None:
     nothing = Estimate(math.nan, math.nan, math.nan)
     shares = [ShareLine(work="w", about="", requests=1, shares={"default": nothing})]
