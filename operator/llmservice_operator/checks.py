@@ -11,7 +11,7 @@ from llmservice_operator.conditions import Finding, Truth, Verdict
 from llmservice_operator.desired.model_source import SUPPORTED_SCHEMES, claim_name, scheme
 from llmservice_operator.kube_json import section
 from llmservice_operator.observed import Observed
-from llmservice_operator.predictor_reports import worst_report
+from llmservice_operator.predictor_reports import models_by_mean, worst_report
 from llmservice_operator.service import Service
 from llmservice_operator.workloads import Workloads
 
@@ -164,7 +164,10 @@ def _calibration(service: Service, observed: Observed) -> tuple[Truth, Finding]:
             "TooFewSamples", f"a replica has judged fewer than {least} finished requests"
         )
     if predictor.calibrated:
-        return Truth.TRUE, Finding("Calibrated", "predictions rank requests well enough")
+        text = "predictions rank requests well enough"
+        if by_mean := models_by_mean(worst.report):
+            text += f", but not those of {', '.join(by_mean)}, ordered by their running mean"
+        return Truth.TRUE, Finding("Calibrated", text)
     return Truth.FALSE, Finding(
         "RankCorrelationTooLow",
         f"replica {worst.pod} serves in arrival order: its predictions do not rank requests",

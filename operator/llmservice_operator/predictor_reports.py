@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmservice_api.status_report import StatusReport
+from llmservice_api.status_report import ModelPredictionReport, StatusReport
 
 from llmservice_operator.conditions import Finding
 from llmservice_operator.kube_json import Manifest
@@ -60,8 +60,34 @@ def predictor_status(report: StatusReport) -> Manifest:
         "tauLower": _decimal(predictor.tau_lower),
         "tauUpper": _decimal(predictor.tau_upper),
         "estimatedGainRatio": _decimal(predictor.estimated_gain_ratio),
+        "learned": predictor.learned,
+        "models": [_model_status(name, told) for name, told in sorted(predictor.models.items())],
     }
-    return {key: value for key, value in figures.items() if value is not None}
+    return _present(figures)
+
+
+def _model_status(name: str, told: ModelPredictionReport) -> Manifest:
+    """One model or adapter. `order`: by what its requests stand in the queue."""
+    return _present(
+        {
+            "name": name,
+            "order": "Prediction" if told.trusted else "RunningMean",
+            "samples": told.samples,
+            "tau": _decimal(told.tau),
+            "coverageP50": _decimal(told.coverage_p50),
+            "coverageP90": _decimal(told.coverage_p90),
+        }
+    )
+
+
+def models_by_mean(report: StatusReport) -> tuple[str, ...]:
+    """The models and adapters whose predictions do not rank: their running mean stands in."""
+    models = report.predictor.models
+    return tuple(sorted(name for name, told in models.items() if not told.trusted))
+
+
+def _present(fields: dict[str, Any]) -> Manifest:
+    return {key: value for key, value in fields.items() if value not in (None, [])}
 
 
 def _rank(report: StatusReport) -> tuple[int, int, float]:

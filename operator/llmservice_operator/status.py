@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llmservice_api import names
 
@@ -25,7 +25,18 @@ from llmservice_operator.predictor_reports import predictor_status, worst_report
 from llmservice_operator.service import Service
 from llmservice_operator.workloads import Workloads, judge
 
-_FIGURES: Final = ("samples", "tau", "tauLower", "tauUpper", "estimatedGainRatio")
+_FIGURES: Final = frozenset(
+    {
+        "samples",
+        "learned",
+        "tau",
+        "tauLower",
+        "tauUpper",
+        "estimatedGainRatio",
+        "coverageP50",
+        "coverageP90",
+    }
+)
 _TOLERANCE: Final = 0.05
 _UNJUDGED: Final = (
     "ModelReady",
@@ -96,12 +107,7 @@ def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     old_predictor, new_predictor = old.pop("predictor", {}), new.pop("predictor", {})
     if old != new:
         return True
-    if old_predictor.keys() != new_predictor.keys():
-        return True
-    return any(
-        _moved(old_predictor[key], value, is_figure=key in _FIGURES)
-        for key, value in new_predictor.items()
-    )
+    return _moved(old_predictor, new_predictor)
 
 
 def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tuple[Verdict, ...]:
@@ -153,8 +159,16 @@ def _phase(workloads: Workloads) -> str:
     return "Failed" if hindrance.reason in checks.STALLED else "Pending"
 
 
-def _moved(before: Any, after: Any, *, is_figure: bool) -> bool:
-    if not is_figure:
-        return before != after
-    old, new = float(before), float(after)
-    return abs(new - old) > _TOLERANCE * max(abs(old), abs(new))
+def _moved(before: Any, after: Any, *, is_figure: bool = False) -> bool:
+    if is_figure:
+        was, now = float(before), float(after)
+        return abs(now - was) > _TOLERANCE * max(abs(was), abs(now))
+    if isinstance(before, dict) and isinstance(after, dict):
+        old, new = cast("Manifest", before), cast("Manifest", after)
+        return old.keys() != new.keys() or any(
+            _moved(old[key], value, is_figure=key in _FIGURES) for key, value in new.items()
+        )
+    if isinstance(before, list) and isinstance(after, list):
+        olds, news = cast("list[Any]", before), cast("list[Any]", after)
+        return len(olds) != len(news) or any(map(_moved, olds, news))
+    return bool(before != after)

@@ -116,6 +116,7 @@ class InferenceService(InferenceServiceServicer):
                 output_tokens=prediction.output_tokens,
                 p90_tokens=prediction.p90_tokens,
                 source=prediction.source,
+                p50_tokens=prediction.p50_tokens,
             )
         raise AssertionError("an error is turned into a status, which raises")
 

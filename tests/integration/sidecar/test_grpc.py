@@ -160,6 +160,7 @@ async def test_predict_asks_no_engine(sidecar: SidecarProcess) -> None:
     async with grpc_stub(sidecar) as stub:
         prediction = await stub.Predict(pb.PredictRequest(request=generate_request(5)))
     assert prediction.p90_tokens >= prediction.output_tokens > 0
+    assert 0 < prediction.p50_tokens <= prediction.p90_tokens
     assert prediction.source
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from fakes.manifests import NOW, deployment, pod, service
 from fakes.reports import report
+from llmservice_api.status_report import ModelPredictionReport
 from llmservice_operator.observed import Observed, Polled
 from llmservice_operator.status import Status, status, worth_writing
 
@@ -106,3 +108,40 @@ def test_a_small_move_of_a_figure_is_not_worth_a_write() -> None:
     assert worth_writing(written, judged(replicas(polled("Failed"))).manifest())
     assert worth_writing(written, judged(replicas(None)).manifest())
     assert not worth_writing(written, written)
+
+
+def by_model(**tau: float) -> Polled:
+    """A replica that serves these models; one with tau below 0.1 stands by its running mean."""
+    plain = report()
+    models = {
+        name: ModelPredictionReport(samples=300, trusted=value > 0.1, tau=value, coverage_p90=0.9)
+        for name, value in tau.items()
+    }
+    predictor = msgspec.structs.replace(plain.predictor, learned=900, models=models)
+    return Polled(report=msgspec.structs.replace(plain, predictor=predictor))
+
+
+def test_each_model_and_adapter_has_its_figures() -> None:
+    written = judged(replicas(by_model(tiny=0.5, lora=0.01))).manifest()["predictor"]
+    assert written["learned"] == 900
+    assert written["models"] == [
+        {"name": "lora", "order": "RunningMean", "samples": 300, "tau": "0.010",
+         "coverageP90": "0.900"},
+        {"name": "tiny", "order": "Prediction", "samples": 300, "tau": "0.500",
+         "coverageP90": "0.900"},
+    ]  # fmt: skip
+
+
+def test_a_model_that_stands_by_its_running_mean_is_named_in_the_condition() -> None:
+    made = judged(replicas(by_model(tiny=0.5, lora=0.01)))
+    (condition,) = (c for c in made.conditions if c.type == "PredictorCalibrated")
+    assert condition.status == "True"
+    assert "not those of lora" in condition.message
+    assert "tiny" not in condition.message
+
+
+def test_a_model_is_written_when_its_figures_move_by_more_than_a_twentieth() -> None:
+    written = judged(replicas(by_model(tiny=0.500))).manifest()
+    assert not worth_writing(written, judged(replicas(by_model(tiny=0.510))).manifest())
+    assert worth_writing(written, judged(replicas(by_model(tiny=0.560))).manifest())
+    assert worth_writing(written, judged(replicas(by_model(tiny=0.500, lora=0.5))).manifest())

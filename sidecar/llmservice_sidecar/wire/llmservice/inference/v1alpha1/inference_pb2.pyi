@@ -174,14 +174,16 @@ class PredictRequest(_message.Message):
     def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("output_tokens", "p90_tokens", "source")
+    __slots__ = ("output_tokens", "p90_tokens", "source", "p50_tokens")
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     P90_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    P50_TOKENS_FIELD_NUMBER: _ClassVar[int]
     output_tokens: float
     p90_tokens: float
     source: str
-    def __init__(self, output_tokens: _Optional[float] = ..., p90_tokens: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
+    p50_tokens: float
+    def __init__(self, output_tokens: _Optional[float] = ..., p90_tokens: _Optional[float] = ..., source: _Optional[str] = ..., p50_tokens: _Optional[float] = ...) -> None: ...
 
 class GetQueueRequest(_message.Message):
     __slots__ = ("request_id",)
