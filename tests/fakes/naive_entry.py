@@ -68,7 +68,7 @@ class NaiveShares:
     def join(self, tenant: str, waiting: Set[str], *, slack: float) -> None:
         if waiting:
             self.floor = max(self.floor, min(self.accounts[other] for other in waiting))
-        self.accounts[tenant] = max(self.accounts.get(tenant, 0.0), self.floor - 2 * slack)
+        self.accounts[tenant] = max(self.accounts.get(tenant, 0.0), self.floor - 8 * slack)
 
     def close(self) -> None:
         self.accounts.clear()

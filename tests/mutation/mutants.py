@@ -215,6 +215,12 @@ MUTANTS = (
         "self._floor = least",
     ),
     Mutant(
+        "who comes back is owed little",
+        "fair_share.py",
+        "RETURN_CREDIT: Final = 8.0",
+        "RETURN_CREDIT: Final = 2.0",
+    ),
+    Mutant(
         "a tenant that waits is forgotten",
         "fair_share.py",
         "if not waits(tenant):",

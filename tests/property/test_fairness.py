@@ -143,3 +143,11 @@ def test_a_tenant_that_sends_fifty_times_as_much_does_not_double_the_p99_of_anot
     flood = arrivals(rng, "flood", count=50 * 200, rate_per_s=50 * rate_per_s)
     alone_s, beside_s = p99_s(policy, small), p99_s(policy, [*small, *flood])
     assert beside_s <= 2 * alone_s
+
+
+def test_a_tenant_that_asks_for_nearly_its_share_keeps_its_p99_in_the_long_run() -> None:
+    """At times it asks for more than half of the slots: what it has not used before pays for it."""
+    rng, rate_per_s = random.Random(0), 0.45 * 8 / (MEAN_TOKENS * S_PER_TOKEN)
+    small = arrivals(rng, "small", count=1000, rate_per_s=rate_per_s)
+    flood = arrivals(rng, "flood", count=10 * 1000, rate_per_s=10 * rate_per_s)
+    assert p99_s(Ssjf(), [*small, *flood]) <= 1.5 * p99_s(Ssjf(), small)

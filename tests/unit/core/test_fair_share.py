@@ -12,7 +12,7 @@ from llmservice_sidecar.core.fair_share import (
 )
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 
-CREDIT_TOKENS = 2 * 128.0  # of one slot
+CREDIT_TOKENS = 8 * 128.0  # of one slot
 FAR = 100 * CREDIT_TOKENS
 
 
