@@ -179,8 +179,8 @@ def _gain(page: Page) -> Iterator[str]:
     yield from prose("""
         Mean end-to-end time: how much of what SSJF gains over arrival order with true lengths it
         gains with a predictor, in percent [95 % interval over ten seeds]. The sidecar's gate and
-        guard in virtual time, 8 slots, Poisson arrivals at load 0.9, every request once. *Online*
-        learns during the run; the others do not.
+        guard in virtual time, 8 slots, Poisson arrivals at load 0.9, up to 1,000 requests a run and
+        none twice. *Online* learns during the run; the others do not.
     """)
     names = list(dict.fromkeys(name for line in page.shares for name in line.shares))
     yield from table(
