@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from llmservice_sidecar.adapters.predictors import snapshot
+from llmservice_sidecar.adapters.predictors.base import default_base
+from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -43,10 +45,11 @@ def online(trained_file: Path | None) -> Online:
 
     Raises ValueError naming a file that is no snapshot.
     """
+    base = CachedDescriptions(default_base())
     if trained_file is None:
-        return Online(OnlinePredictor(), trained=False)
+        return Online(OnlinePredictor(base), trained=True)
     try:
-        model = snapshot.load(trained_file.read_bytes())
+        model = snapshot.load(trained_file.read_bytes(), base=base)
     except (OSError, snapshot.SnapshotError) as error:
         raise ValueError(f"predictor {trained_file}: {error}") from error
     return Online(model, trained=True)

@@ -9,6 +9,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -23,7 +24,6 @@ from rich.table import Table
 
 from llmservice_lab.predictors.dataset import SPLITS, Sample, read_lengths
 from llmservice_lab.predictors.online_trials import (
-    UNSEEN,
     Described,
     Score,
     cost_us,
@@ -35,24 +35,32 @@ from llmservice_lab.predictors.online_trials import (
 )
 from llmservice_lab.predictors.services import Services
 
-MOMENTS: Final = (200, 1000, 5000)  # requests learned
-SETTLED: Final = 3000  # requests before and after a change
-BACK_AFTER: Final = 500
 BEFORE: Final = ("chat", "adversarial")
 AFTER: Final = ("exam", "legal", "reasoning")
 
 Figures = dict[str, float]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How many requests each trial takes."""
+
+    moments: tuple[int, ...] = (200, 1000, 5000)  # learned when asked
+    unseen: int = 1000  # asked then, not learned yet
+    settled: int = 3000  # before and after a change
+    back_after: int = 500  # after the change, and as many are asked then
+    shuffles: int = 20
+
+
 def learning(
-    base: Described, rows: Sequence[Sample], *, seed: int
+    base: Described, rows: Sequence[Sample], *, plan: Plan, seed: int
 ) -> Iterator[tuple[str, Figures]]:
     """At each moment: what it knows by then of requests to come, beside offline models."""
     predictor, start = OnlinePredictor(base), OnlinePredictor(base)
     learned = 0
-    for moment in (0, *MOMENTS):
-        unseen = rows[moment : moment + UNSEEN]
-        if len(unseen) < UNSEEN:
+    for moment in (0, *plan.moments):
+        unseen = rows[moment : moment + plan.unseen]
+        if len(unseen) < plan.unseen:
             return
         teach(predictor, rows[learned:moment])
         learned = moment
@@ -60,7 +68,7 @@ def learning(
         figures["start"] = score(predict(start, unseen), unseen).tau
         if moment:
             figures |= offline_taus(base, rows[:moment], unseen, seed=seed)
-        if moment == MOMENTS[-1]:
+        if moment == plan.moments[-1]:
             merged = merged_replicas(base, rows[:moment])
             figures["merged"] = score(predict(merged, unseen), unseen).tau
             restarted = snapshot.load(snapshot.save(predictor), base=base)
@@ -70,41 +78,56 @@ def learning(
         yield f"after {moment}", figures
 
 
-def change(base: Described, before: Sequence[Sample], after: Sequence[Sample]) -> Figures:
+def change(
+    base: Described, before: Sequence[Sample], after: Sequence[Sample], *, plan: Plan
+) -> Figures:
     """An abrupt change from the requests `before` to those `after`.
 
-    `tau`: with learning, on the 500 requests that follow the first 500 of the new kind; `reach`:
-    on the same, of a predictor that has learned all other requests of the new kind and no old one.
+    `tau`: with learning, on the requests that follow the first `back_after` of the new kind;
+    `reach`: on the same, of a predictor that has learned all others of the new kind and no old one.
     """
     predictor, settled = OnlinePredictor(base), OnlinePredictor(base)
-    was = score(teach(predictor, before)[-UNSEEN:], before[-UNSEEN:]).tau
-    first, judged = after[:BACK_AFTER], after[BACK_AFTER : 2 * BACK_AFTER]
+    was = score(teach(predictor, before)[-plan.unseen :], before[-plan.unseen :]).tau
+    first, judged, rest = _parts(after, plan.back_after)
     during = score(teach(predictor, first), first).tau
     found = _figures(score(teach(predictor, judged), judged))
-    teach(settled, [*first, *after[2 * BACK_AFTER :]])
+    teach(settled, [*first, *rest])
     reach = score(predict(settled, judged), judged).tau
     return {**found, "before": was, "during": during, "reach": reach, "back": found["tau"] / reach}
 
 
-def evaluate(samples: Sequence[Sample], base: Describes, *, shuffles: int) -> dict[str, Figures]:
+def _parts(rows: Sequence[Sample], size: int) -> tuple[Sequence[Sample], ...]:
+    return rows[:size], rows[size : 2 * size], rows[2 * size :]
+
+
+def evaluate(samples: Sequence[Sample], base: Describes, *, plan: Plan) -> dict[str, Figures]:
     """Mean figures over shuffles, by what was tried."""
     described, services = Described(base), Services(samples)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for seed in track(range(shuffles), description="shuffles", console=Console(stderr=True)):
-        rows = services.stream(seed, length=MOMENTS[-1] + UNSEEN)
-        for name, figures in learning(described, rows, seed=seed):
+    for seed in track(range(plan.shuffles), console=Console(stderr=True)):
+        rows = services.stream(seed, length=plan.moments[-1] + plan.unseen)
+        for name, figures in learning(described, rows, plan=plan, seed=seed):
             _add(found[name], figures)
-        other = services.stream(seed + shuffles, length=SETTLED)
-        _add(found["model changes"], change(described, rows[:SETTLED], other))
-        mixes = [services.stream(seed, length=SETTLED, kinds=kinds) for kinds in (BEFORE, AFTER)]
-        if min(map(len, mixes)) > 2 * BACK_AFTER:
-            _add(found["mix changes"], change(described, *mixes))
+        for name, before, after in _changes(services, plan, seed=seed):
+            if min(len(before), len(after)) > 2 * plan.back_after:
+                _add(found[name], change(described, before, after, plan=plan))
     rows = services.stream(0, length=2000)
     _add(found["CPU of an update"], cost_us(described, rows))
     return {
         name: {column: fmean(values) for column, values in columns.items()}
         for name, columns in found.items()
     }
+
+
+def _changes(
+    services: Services, plan: Plan, *, seed: int
+) -> Iterator[tuple[str, Sequence[Sample], Sequence[Sample]]]:
+    """What is served before and after: another model; another mix for the same model."""
+    one = services.stream(seed, length=plan.settled)
+    other = services.stream(seed + plan.shuffles, length=plan.settled)
+    yield "model changes", one, other
+    mixes = [services.stream(seed, length=plan.settled, kinds=kinds) for kinds in (BEFORE, AFTER)]
+    yield "mix changes", mixes[0], mixes[1]
 
 
 def _add(columns: dict[str, list[float]], figures: Figures) -> None:
@@ -118,7 +141,7 @@ def _figures(found: Score) -> Figures:
 
 def show(found: dict[str, Figures], console: Console) -> None:
     """One column per trial, one row per figure."""
-    table = Table("", *found)
+    table = Table("", *found, box=None)
     names = dict.fromkeys(name for figures in found.values() for name in figures)
     for name in names:
         row = (figures.get(name) for figures in found.values())
@@ -137,8 +160,8 @@ def main() -> None:
     options = parser.parse_args()
     samples = read_lengths(options.lengths, splits=options.splits.split(","))
     base = default_base() if options.base is None else BaseModel.load(options.base)
-    found = evaluate(samples, base, shuffles=options.shuffles)
-    show(found, Console())
+    found = evaluate(samples, base, plan=Plan(shuffles=options.shuffles))
+    show(found, Console(width=120))
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -23,7 +23,6 @@ from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.pretrain import query_for
 
 SERVICE: Final = "service"  # all requests name this model, whichever answered
-UNSEEN: Final = 1000  # requests after a moment on which what was learned by then is judged
 REPLICAS: Final = 4
 MIN_LEAF: Final = 10
 RIDGE: Final = 1.5
@@ -32,13 +31,14 @@ Numbers = npt.NDArray[np.float64]
 
 
 class Described:
-    """Describes each prompt once, however often it is asked about."""
+    """A `Describes` that describes each prompt once, however often it is asked about."""
 
     def __init__(self, base: Describes) -> None:
         self._base = base
         self._known: dict[str, Description] = {}
 
     def describe(self, query: PredictionQuery) -> Description:
+        """What the base says of this prompt, now or before."""
         found = self._known.get(query.text)
         if found is None:
             found = self._known[query.text] = self._base.describe(query)

@@ -93,7 +93,7 @@ def test_an_unknown_predictor_lists_the_known_ones() -> None:
 
 def test_the_deployed_predictor_starts_with_what_it_ships_and_learns() -> None:
     predictor = online(None)
-    assert not predictor.starts_trusted
+    assert predictor.starts_trusted
     capped = WorkloadRequest(
         arrival_s=0.0, prompt=None, prompt_tokens=9, output_tokens=80, max_tokens=50
     )

@@ -15,9 +15,9 @@ import numpy as np
 
 from llmservice_sidecar.adapters.predictors.features import Vector
 
-WINDOW: Final = 1024  # recent errors that count
+WINDOW: Final = 2048  # recent errors that count: the median's own error is about a point
 ASSUMED: Final = 64  # normal errors that count beside them
-SORT_EVERY: Final = 8  # outcomes between two looks at the window
+SORT_EVERY: Final = 16  # outcomes between two looks at the window
 POINTS: Final = 32  # quantiles that the mean is made of
 LARGEST_Z: Final = 6.0
 LARGEST_LOG_RATIO: Final = 3.0  # 20 times

@@ -9,6 +9,7 @@ world has changed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -185,25 +186,21 @@ class Head:
 
         Raises ValueError, with nothing changed, if the sum cannot be believed.
         """
-        own = self.lesson()
-        peers = {name: told for name, told in self._peers.items() if name != peer}
+        sums = [regression.evidence() for regression in self.regressions]
+        last = self._peers.get(peer)
+        if last is not None:
+            sums = [mine.minus(its) for mine, its in zip(sums, last.parts(), strict=True)]
         if lesson is not None:
-            peers[peer] = lesson
-        sums = list(own.parts())
-        for told in peers.values():
-            sums = [total.plus(its) for total, its in zip(sums, told.parts(), strict=True)]
-        before = [regression.evidence() for regression in self.regressions]
-        try:
-            self._believe(sums)
-        except ValueError:
-            self._believe(before)
-            raise
-        self._peers = peers
+            sums = [mine.plus(its) for mine, its in zip(sums, lesson.parts(), strict=True)]
+        self._believe(sums)
+        self._peers.pop(peer, None)
+        if lesson is not None:
+            self._peers[peer] = lesson
         self.calibration.absorb(peer, np.zeros(0) if lesson is None else lesson.errors)
 
     def restore(self, lesson: Lesson) -> None:
         """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
-        self._believe(list(lesson.parts()))
+        self._believe(lesson.parts())
         self.samples = self.since_restart = lesson.samples
         self.calibration.restore(lesson.errors)
 
@@ -211,7 +208,13 @@ class Head:
         """What a replica told, as far as it is not forgotten."""
         return self._peers.get(peer)
 
-    def _believe(self, parts: list[Evidence]) -> None:
+    def check(self, parts: Sequence[Evidence]) -> None:
+        """Raises ValueError if evidence, in the order of `regressions`, cannot be believed."""
+        for regression, evidence in zip(self.regressions, parts, strict=True):
+            regression.check(evidence)
+
+    def _believe(self, parts: Sequence[Evidence]) -> None:
+        self.check(parts)  # all or none
         for regression, evidence in zip(self.regressions, parts, strict=True):
             regression.believe(evidence)
 

@@ -75,13 +75,21 @@ class DenseRegression:
 
     def believe(self, evidence: Evidence) -> None:
         """The prior and this evidence, nothing else. Raises ValueError if it is impossible."""
-        precision = evidence.precision + np.diag(1.0 / self.variance)
-        try:
-            half = np.linalg.inv(np.linalg.cholesky(precision))
-        except np.linalg.LinAlgError as error:
-            raise ValueError("evidence with a precision that is not positive") from error
+        half = np.linalg.inv(self._root(evidence))
         self.covariance = half.T @ half
         self.weights = self.covariance @ (evidence.shift + self.mean / self.variance[:, None])
+
+    def check(self, evidence: Evidence) -> None:
+        """Raises ValueError if `believe` would."""
+        self._root(evidence)
+
+    def _root(self, evidence: Evidence) -> Vector:
+        """The lower triangular root of the precision with this evidence."""
+        precision = evidence.precision + np.diag(1.0 / self.variance)
+        try:
+            return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
+        except np.linalg.LinAlgError as error:
+            raise ValueError("evidence with a precision that is not positive") from error
 
 
 class HashedRegression:
@@ -122,8 +130,11 @@ class HashedRegression:
 
     def believe(self, evidence: Evidence) -> None:
         """The prior and this evidence, nothing else. Raises ValueError if it is impossible."""
-        precision = evidence.precision + 1.0 / self.prior
-        if not (precision > 0.0).all():
-            raise ValueError("evidence with a precision that is not positive")
-        self.variance = 1.0 / precision
+        self.check(evidence)
+        self.variance = 1.0 / (evidence.precision + 1.0 / self.prior)
         self.weights = (evidence.shift + self.mean / self.prior) * self.variance
+
+    def check(self, evidence: Evidence) -> None:
+        """Raises ValueError if `believe` would."""
+        if not (evidence.precision + 1.0 / self.prior > 0.0).all():
+            raise ValueError("evidence with a precision that is not positive")

@@ -36,6 +36,7 @@ Tensor = npt.NDArray[Any]
 Tensors = dict[str, Tensor]
 
 _KEY: Final = re.compile(r"[0-9a-f]{16}\Z")
+_UNTAUGHT: Final = Head()
 _PROBE: Final = PredictionQuery(
     text="Write a short story about 2 rivers.", prompt_tokens=9, endpoint="chat", model=""
 )
@@ -147,7 +148,7 @@ def lesson_of(key: str, tensors: Tensors) -> Lesson:
         errors=take(tensors, f"{key}.errors", shape=None),
     )
     try:
-        Head().restore(lesson)
+        _UNTAUGHT.check(lesson.parts())
     except ValueError as error:
         raise PayloadError(f"{key}: {error}") from error
     return lesson
