@@ -77,11 +77,11 @@ def fit_calibration(rows: Scored) -> Calibration:
     score, weight = rows.score[order], rows.weight[order]
     log_tokens, spread = rows.log_tokens[order], rows.spread[order]
     knots = int(np.clip(weight.sum() / PROMPTS_PER_KNOT, 1, MOST_KNOTS))
-    before = np.cumsum(weight) - weight / 2
-    bins = np.minimum((before / weight.sum() * knots).astype(int), knots - 1)
     # Equal scores belong to one knot; else its place on the line would be a matter of order.
-    bins = bins[np.searchsorted(score, score)]
-    _, bins = np.unique(bins, return_inverse=True)
+    _, same = np.unique(score, return_inverse=True)
+    mass = np.bincount(same, weight)
+    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
+    _, bins = np.unique((middle * knots).astype(int)[same], return_inverse=True)
     knots = int(bins.max()) + 1
     weights = np.bincount(bins, weight)
     places = np.bincount(bins, weight * score) / weights

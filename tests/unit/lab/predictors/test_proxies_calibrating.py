@@ -60,6 +60,12 @@ def test_equal_scores_make_one_knot() -> None:
     assert table.scores == pytest.approx((1.0,))
 
 
+def test_two_scores_make_two_knots_however_often_they_occur() -> None:
+    samples, scores = answers(100)
+    two = {prompt: Score(float(score.value > 5), 1.0) for prompt, score in scores.items()}
+    assert fit_calibration(scored(samples, two, {})).scores == pytest.approx((0.0, 1.0))
+
+
 def test_a_wide_spread_widens_the_quantile_of_its_prompt_alone() -> None:
     samples, scores = answers(1000)
     wide = {prompt: Score(score.value, 2.0) for prompt, score in scores.items()}
