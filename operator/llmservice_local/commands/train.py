@@ -163,10 +163,12 @@ def _explained(lengths: Path) -> Generator[None]:
 
 def _ship(lengths: Path, *, out: Path, seed: int) -> None:
     require_torch("default")
-    from llmservice_lab.predictors.ship import ship  # noqa: PLC0415 - torch, when needed
+    from llmservice_lab.predictors.fit import Recipe  # noqa: PLC0415 - torch, when needed
+    from llmservice_lab.predictors.ship import ship  # noqa: PLC0415
+    from llmservice_lab.predictors.teacher import Teacher  # noqa: PLC0415
 
     with waiting("training the default predictor"):
-        written = ship(lengths, out, seed=seed)
+        written = ship(lengths, out, teacher=Teacher(), recipe=Recipe(seed=seed))
     note(f"written to {written}")
 
 
