@@ -8,10 +8,12 @@ rows and one projection for all of them are trained so that the sum points where
 from __future__ import annotations
 
 import importlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +21,28 @@ from llmservice_sidecar.adapters.predictors.base import DIMENSIONS
 from llmservice_sidecar.adapters.predictors.embedding import cut_for_embedding
 from llmservice_sidecar.adapters.predictors.wordpiece import WordPiece
 
-from llmservice_lab.predictors.teacher import Matrix, Teacher
+from llmservice_lab.predictors.teacher import Matrix
 
 FREQUENCY_WEIGHT: Final = 1e-3  # a of a / (a + p)
-EPOCHS: Final = 12
+EPOCHS: Final = 16
 BATCH: Final = 256
 RATE: Final = 3e-3
+ROWS_RATE: Final = 0.3  # of the rate: the rows start near where they belong
+WARM_UP: Final = 0.1
+DECAYS: Final = (0.9, 0.999)
+
+Ids: TypeAlias = npt.NDArray[np.int64]
+
+
+class Encoder(Protocol):
+    """A sentence encoder to imitate: unit vectors of texts, and of every token alone."""
+
+    @property
+    def vocabulary(self) -> list[str]: ...
+
+    def embed(self, texts: Sequence[str]) -> Matrix: ...
+
+    def embed_tokens(self) -> Matrix: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +54,14 @@ class Table:
     scales: npt.NDArray[np.float32]
 
 
-def distil(texts: Sequence[str], teacher: Teacher, *, seed: int) -> Table:
-    """A table trained on `texts`; the same texts and seed give the same table."""
+def distil(texts: Sequence[str], wholes: Matrix, *, teacher: Encoder, seed: int) -> Table:
+    """A table trained so that it gives `texts` the directions of `wholes`, their vectors.
+
+    The same texts, vectors and seed give the same table.
+    """
     vocabulary = teacher.vocabulary
     wordpiece = WordPiece(vocabulary)
     bags = [wordpiece.ids(cut_for_embedding(text)) for text in texts]
-    wholes = teacher.embed(texts)
     directions, centre = _main_directions(wholes)
     targets = (wholes - centre) @ directions
     alone = (teacher.embed_tokens() - centre) @ directions
@@ -62,12 +82,12 @@ def _main_directions(wholes: Matrix) -> tuple[Matrix, Matrix]:
     centre = wholes.mean(axis=0)
     centred = (wholes - centre).astype(np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred)
-    first = vectors[:, np.argsort(-values)[:DIMENSIONS]]
+    first = vectors[:, np.argsort(-values, kind="stable")[:DIMENSIONS]]
     signs = np.sign(first[np.abs(first).argmax(axis=0), np.arange(DIMENSIONS)])
     return (first * signs).astype(np.float32), centre
 
 
-def _weights(bags: Sequence[npt.NDArray[np.int64]], tokens: int) -> npt.NDArray[np.float64]:
+def _weights(bags: Sequence[Ids], tokens: int) -> npt.NDArray[np.float64]:
     counts = Counter[int]()
     for bag in bags:
         counts.update(bag.tolist())
@@ -76,42 +96,66 @@ def _weights(bags: Sequence[npt.NDArray[np.int64]], tokens: int) -> npt.NDArray[
     return FREQUENCY_WEIGHT / (FREQUENCY_WEIGHT + shares)
 
 
-def _train(
-    start: Matrix, bags: Sequence[npt.NDArray[np.int64]], targets: Matrix, *, seed: int
-) -> Matrix:
-    torch = importlib.import_module("torch")
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(mode=True)
+class _Adam:
+    """Adam (Kingma and Ba, ICLR 2015) on the rows of a matrix that a step touches."""
+
+    def __init__(self, values: Matrix) -> None:
+        self.values = values
+        self._first = np.zeros_like(values)
+        self._second = np.zeros_like(values)
+        self._steps = 0
+
+    def step(self, rows: Any, gradient: Matrix, *, rate: float) -> None:
+        self._steps += 1
+        first = self._first[rows] = DECAYS[0] * self._first[rows] + (1 - DECAYS[0]) * gradient
+        second = DECAYS[1] * self._second[rows] + (1 - DECAYS[1]) * gradient**2
+        self._second[rows] = second
+        size = rate * math.sqrt(1 - DECAYS[1] ** self._steps) / (1 - DECAYS[0] ** self._steps)
+        self.values[rows] -= (size * first / (np.sqrt(second) + 1e-8)).astype(np.float32)
+
+
+def _train(start: Matrix, bags: Sequence[Ids], targets: Matrix, *, seed: int) -> Matrix:
+    """Rows whose sums, turned, point where `targets` do: the mean cosine is driven up."""
     rng = np.random.default_rng(seed)
-    rows = torch.nn.Parameter(torch.from_numpy(start))
-    turn = torch.nn.Parameter(torch.eye(DIMENSIONS))
-    optimiser = torch.optim.Adam(
-        [{"params": [rows], "lr": RATE * 0.3}, {"params": [turn], "lr": RATE}]
-    )
-    usable = [place for place, bag in enumerate(bags) if len(bag)]
-    steps = EPOCHS * (len(usable) // BATCH + 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=[RATE * 0.3, RATE], total_steps=steps
-    )
-    for _ in range(EPOCHS):
-        order = rng.permutation(usable)
-        for part in np.array_split(order, len(usable) // BATCH + 1):
-            chosen = [bags[int(place)] for place in part]
-            loss = _loss(torch, rows, turn, chosen, targets[part])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    trained: Matrix = (rows @ turn).detach().numpy()
-    return trained
+    counted = _counts(bags, len(start))
+    wanted = targets / np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-9)
+    usable = np.flatnonzero([len(bag) > 0 for bag in bags])
+    parts = len(usable) // BATCH + 1
+    rows, turn = _Adam(start.copy()), _Adam(np.eye(DIMENSIONS, dtype=np.float32))
+    orders = (np.array_split(rng.permutation(usable), parts) for _ in range(EPOCHS))
+    for step, chosen in enumerate(chain.from_iterable(orders)):
+        batch = counted[chosen]
+        touched = np.unique(batch.indices)
+        narrow = batch[:, touched]
+        sums: Matrix = narrow @ rows.values[touched]
+        slope = _slope(sums @ turn.values, wanted[chosen])
+        rate = RATE * _schedule(step / (EPOCHS * parts))
+        rows_slope: Matrix = narrow.T @ (slope @ turn.values.T)
+        turn.step(slice(None), sums.T @ slope, rate=rate)
+        rows.step(touched, rows_slope, rate=rate * ROWS_RATE)
+    return rows.values @ turn.values
 
 
-def _loss(
-    torch: Any, rows: Any, turn: Any, bags: Sequence[npt.NDArray[np.int64]], targets: Matrix
-) -> Any:
-    """One minus the cosine between the sum of the tokens' rows and the encoder's vector."""
-    flat = torch.from_numpy(np.concatenate(bags))
-    offsets = torch.from_numpy(np.cumsum([0, *map(len, bags[:-1])]))
-    sums = torch.nn.functional.embedding_bag(flat, rows, offsets, mode="sum") @ turn
-    cosine = torch.nn.functional.cosine_similarity(sums, torch.from_numpy(targets))
-    return (1.0 - cosine).mean()
+def _slope(said: Matrix, wanted: Matrix) -> Matrix:
+    """Gradient of the mean of one minus the cosine; `wanted` has unit rows."""
+    norms = np.maximum(np.linalg.norm(said, axis=1, keepdims=True), 1e-6)
+    unit = said / norms
+    cosine = (unit * wanted).sum(axis=1, keepdims=True)
+    slope: Matrix = (cosine * unit - wanted) / norms / len(said)
+    return slope
+
+
+def _schedule(done: float) -> float:
+    """Share of the full rate: a short rise, then half a cosine down to nothing."""
+    return min(done / WARM_UP, 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+def _counts(bags: Sequence[Ids], tokens: int) -> Any:
+    """How often each text has each token: a sparse matrix, texts x tokens."""
+    ends = np.cumsum([0, *map(len, bags)])
+    ones = np.ones(int(ends[-1]), dtype=np.float32)
+    counts = importlib.import_module("scipy.sparse").csr_matrix(
+        (ones, np.concatenate(bags), ends), shape=(len(bags), tokens)
+    )
+    counts.sum_duplicates()
+    return counts

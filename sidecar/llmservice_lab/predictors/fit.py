@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from llmservice_sidecar.adapters.predictors import features
-from llmservice_sidecar.adapters.predictors.base import LARGEST_DENSE, SPREAD_POINTS
+from llmservice_sidecar.adapters.predictors.base import LARGEST_DENSE
 from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
 
 from llmservice_lab.predictors.targets import Target
@@ -23,17 +23,23 @@ from llmservice_lab.pretrain import query_for
 Matrix: TypeAlias = npt.NDArray[np.float64]
 Tensors: TypeAlias = dict[str, npt.NDArray[Any]]
 
-FOLDS: Final = 5
-SPREAD_WIDTH: Final = 0.7  # log tokens: how far residuals count for a point of the spread
-SPREAD_PRIOR: Final = 0.01  # share of all residuals that every point counts
+FOLDS: Final = 3
+LEAST_SQUARE: Final = 1e-3  # of a residual: its logarithm counts
+SPREAD: Final = {  # boosting of the residuals' variance, on a log scale
+    "objective": "gamma",
+    "learning_rate": 0.05,
+    "num_leaves": 8,
+    "min_child_samples": 40,
+}
+SPREAD_TREES: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How the head is fitted; chosen by cross-validation over groups of near-duplicates."""
 
-    trees: int = 500
-    leaves: int = 15
+    trees: int = 600
+    leaves: int = 31
     rate: float = 0.04
     trees_share: float = 0.6  # of the mean; the ridge regressions share the rest
     hashed_share: float = 0.2
@@ -71,8 +77,17 @@ def describe_all(prompts: Sequence[str], embedding: StaticEmbedding) -> Inputs:
 def fit(inputs: Inputs, targets: Sequence[Target], recipe: Recipe) -> Tensors:
     """The head's tensors, one row of `inputs` per target; the same arguments give the same bits."""
     head = _fit_head(inputs, targets, recipe)
-    head["spread"] = _spread(inputs, targets, recipe)
-    return head
+    squares = _squares(inputs, targets, recipe)
+    weights = np.array([target.weight for target in targets])
+    structures = _boost(
+        _scaled(inputs.dense, head),
+        squares,
+        weights,
+        trees=SPREAD_TREES,
+        **SPREAD,
+        seed=recipe.seed,
+    )
+    return head | flatten(structures, prefix="spread")
 
 
 def predict(head: Tensors, inputs: Inputs) -> Matrix:
@@ -101,7 +116,18 @@ def _fit_head(inputs: Inputs, targets: Sequence[Target], recipe: Recipe) -> Tens
     head["dense.weights"] = weight * dense_share
     head["hashed.weights"] = (hashed_weight * recipe.hashed_share).astype(np.float32)
     head["bias"] = np.array([bias * dense_share + hashed_bias * recipe.hashed_share])
-    forest = _grow(dense, values, weights, recipe)
+    structures = _boost(
+        dense,
+        values,
+        weights,
+        trees=recipe.trees,
+        objective="regression",
+        learning_rate=recipe.rate,
+        num_leaves=recipe.leaves,
+        min_child_samples=15,
+        seed=recipe.seed,
+    )
+    forest = flatten(structures, prefix="trees")
     forest["trees.value"] *= recipe.trees_share
     return head | forest
 
@@ -120,14 +146,13 @@ def _ridge(rows: Any, values: Matrix, weights: Matrix, *, penalty: float) -> tup
     return np.asarray(ridge.coef_), float(ridge.intercept_)
 
 
-def _grow(dense: Matrix, values: Matrix, weights: Matrix, recipe: Recipe) -> Tensors:
+def _boost(
+    rows: Matrix, values: Matrix, weights: Matrix, *, trees: int, **parameters: Any
+) -> list[dict[str, Any]]:
+    """The trees of a boosted model as nested dictionaries, in order."""
     lightgbm = importlib.import_module("lightgbm")
-    parameters = {
-        "objective": "regression",
-        "learning_rate": recipe.rate,
-        "num_leaves": recipe.leaves,
+    fixed = {
         "max_depth": 8,
-        "min_child_samples": 15,
         "feature_fraction": 0.3,
         "bagging_fraction": 0.7,
         "bagging_freq": 1,
@@ -136,15 +161,14 @@ def _grow(dense: Matrix, values: Matrix, weights: Matrix, recipe: Recipe) -> Ten
         "deterministic": True,
         "force_row_wise": True,
         "num_threads": 1,
-        "seed": recipe.seed,
         "verbose": -1,
     }
-    rows = lightgbm.Dataset(dense, values, weight=weights, params={"max_bin": 63})
-    booster = lightgbm.train(parameters, rows, recipe.trees)
-    return flatten([tree["tree_structure"] for tree in booster.dump_model()["tree_info"]])
+    data = lightgbm.Dataset(rows, values, weight=weights, params={"max_bin": 63})
+    booster = lightgbm.train(fixed | parameters, data, trees)
+    return [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
 
 
-def flatten(structures: Sequence[dict[str, Any]]) -> Tensors:
+def flatten(structures: Sequence[dict[str, Any]], *, prefix: str) -> Tensors:
     """Nested trees as `Forest` wants them: children after their parent, leaves their own child."""
     feature: list[int] = []
     threshold: list[float] = []
@@ -164,11 +188,11 @@ def flatten(structures: Sequence[dict[str, Any]]) -> Tensors:
 
     roots = [add(structure) for structure in structures]
     return {
-        "trees.feature": np.array(feature, dtype=np.int16),
-        "trees.threshold": np.array(threshold),
-        "trees.children": np.array(children, dtype=np.int32),
-        "trees.value": np.array(value),
-        "trees.root": np.array(roots, dtype=np.int32),
+        f"{prefix}.feature": np.array(feature, dtype=np.int16),
+        f"{prefix}.threshold": np.array(threshold),
+        f"{prefix}.children": np.array(children, dtype=np.int32),
+        f"{prefix}.value": np.array(value),
+        f"{prefix}.root": np.array(roots, dtype=np.int32),
     }
 
 
@@ -185,8 +209,8 @@ def _walk(head: Tensors, dense: Matrix) -> Matrix:
         node = after.astype(np.int64)
 
 
-def _spread(inputs: Inputs, targets: Sequence[Target], recipe: Recipe) -> Matrix:
-    """Standard deviation of ln(output tokens) around the prediction, at 0, 1, ... log tokens.
+def _squares(inputs: Inputs, targets: Sequence[Target], recipe: Recipe) -> Matrix:
+    """Mean squared distance of each prompt's answers, ln(tokens), from what is said of it.
 
     From predictions for groups that were left out of the fit; an unknown model's offset is in it.
     """
@@ -198,12 +222,8 @@ def _spread(inputs: Inputs, targets: Sequence[Target], recipe: Recipe) -> Matrix
         head = _fit_head(_rows(inputs, inside), learned, recipe)
         said[outside] = predict(head, _rows(inputs, outside))
     values = np.array([target.log_tokens for target in targets])
-    weights = np.array([target.weight for target in targets])
-    squares = (values - said) ** 2 + np.array([target.scatter for target in targets])
-    near = np.exp(-0.5 * ((said[None, :] - np.arange(SPREAD_POINTS)[:, None]) / SPREAD_WIDTH) ** 2)
-    shares = (near + SPREAD_PRIOR) * weights
-    variance: Matrix = (shares @ squares) / shares.sum(axis=1)
-    return np.sqrt(variance)
+    scatter = np.array([target.scatter for target in targets])
+    return np.maximum((values - said) ** 2 + scatter, LEAST_SQUARE)
 
 
 def hash_fold(group: str) -> int:

@@ -10,36 +10,56 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from llmservice_sidecar.adapters.predictors import artefact, base, features
 from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
 
+from llmservice_lab.predictors.augment import invented
 from llmservice_lab.predictors.dataset import read_lengths
-from llmservice_lab.predictors.distill import Table, distil
+from llmservice_lab.predictors.distill import Encoder, Table, distil
 from llmservice_lab.predictors.fit import Recipe, Tensors, describe_all, fit
-from llmservice_lab.predictors.targets import prompt_targets
+from llmservice_lab.predictors.targets import Target, prompt_targets
 from llmservice_lab.predictors.teacher import Teacher
 
+VARIANTS: Final = 16  # fillings of each template
+INVENTED_SHARE: Final = 0.5  # of the weight of all recorded prompts
 
-def ship(lengths: Path, out: Path, *, seed: int, cache: Path | None = None) -> Path:
+
+def ship(
+    lengths: Path, out: Path, *, teacher: Encoder, recipe: Recipe, variants: int = VARIANTS
+) -> Path:
     """Train on the permissive training rows of `lengths` and write the artefact to `out`.
 
-    `cache`: a directory that keeps the teacher's vectors between runs. Raises OSError or ValueError
-    when the table cannot be read, has no usable row, or the teacher is not installed.
+    Raises OSError or ValueError when the table cannot be read or has no usable row.
     """
     samples = read_lengths(lengths, splits=("train",), permissive_only=True)
     if not samples:
         raise ValueError(f"{lengths} has no row of split train with licence Apache-2.0 or MIT")
-    targets = prompt_targets(samples)
+    recorded = prompt_targets(samples)
+    targets = [*recorded, *invented_beside(recorded, variants=variants, seed=recipe.seed)]
     prompts = [target.prompt for target in targets]
-    table = distil(sorted(set(prompts)), Teacher(cache), seed=seed)
+    # Apart: a change of the invented prompts must not change the vectors of recorded ones.
+    parts = [sorted(set(prompts[: len(recorded)])), sorted(set(prompts[len(recorded) :]))]
+    vectors = np.concatenate([teacher.embed(part) for part in parts])
+    table = distil([*parts[0], *parts[1]], vectors, teacher=teacher, seed=recipe.seed)
     embedding = StaticEmbedding(table.vocabulary, table.codes, table.scales)
-    head = fit(describe_all(prompts, embedding), targets, Recipe(seed=seed))
-    write(out, table, head, {"seed": seed, "data": _digest(prompts)})
+    head = fit(describe_all(prompts, embedding), targets, recipe)
+    write(out, table, head, {"seed": recipe.seed, "data": _digest(prompts)})
     return out
+
+
+def invented_beside(recorded: Sequence[Target], *, variants: int, seed: int) -> list[Target]:
+    """Invented targets that together weigh `INVENTED_SHARE` of the recorded ones."""
+    passages = sorted({target.prompt for target in recorded})
+    made = invented(passages, variants=variants, seed=seed)
+    weight = INVENTED_SHARE * sum(target.weight for target in recorded) / len(made)
+    return [replace(target, weight=weight) for target in made]
 
 
 def write(path: Path, table: Table, head: Tensors, card: dict[str, object]) -> None:
@@ -73,7 +93,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="keep the teacher's vectors here between runs")
     given = parser.parse_args()
-    print(ship(given.lengths, given.out, seed=given.seed, cache=given.cache))
+    teacher = Teacher(given.cache)
+    print(ship(given.lengths, given.out, teacher=teacher, recipe=Recipe(seed=given.seed)))
 
 
 if __name__ == "__main__":

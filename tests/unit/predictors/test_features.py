@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from llmservice_sidecar.adapters.predictors import cues
 from llmservice_sidecar.adapters.predictors.features import DENSE, HASHED, Features, extract
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
@@ -45,19 +46,48 @@ def test_a_huge_prompt_costs_no_more_bins_than_a_long_one() -> None:
     [
         ("Tell me about whales", "Tell me about whales in 500 words"),
         ("Tell me about whales", "Tell me briefly about whales"),
+        ("Tell me about whales", "Tell me ten interesting facts about whales"),
         ("Sort this", "Sort this\n```\ndef f(): pass\n```"),
         ("Which of these is prime", "Which of these is prime\nA. 4\nB. 5\nC. 6"),
+        ("Are whales fish", "Are whales fish? Answer with yes or no"),
     ],
-    ids=["asked size", "short hint", "code", "choices"],
+    ids=["asked size", "short hint", "items", "code", "choices", "yes or no"],
 )
 def test_hints_about_the_answer_change_the_dense_features(plain: str, marked: str) -> None:
     assert difference(extract(query(plain)), extract(query(marked))) > 0.5
 
 
-def test_models_and_turns_are_told_apart() -> None:
-    base = extract(query("hello"))
-    assert set(base.bins.tolist()) != set(extract(query("hello", model="lora")).bins.tolist())
-    assert difference(base, extract(query("hello", turns=5))) > 0.1
+def test_turns_are_told_apart() -> None:
+    assert difference(extract(query("hello")), extract(query("hello", turns=5))) > 0.1
+
+
+def test_turns_written_into_the_text_count_as_turns() -> None:
+    dialogue = "Human: hi\n\nAssistant: hello\n\nHuman: bye\n\nAssistant:"
+    assert difference(extract(query(dialogue)), extract(query(dialogue, turns=3))) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("in 500 words", 650.0), ("a 3-sentence summary", 75.0), ("in 2 pages", 1200.0), ("hi", 0.0)],
+)
+def test_an_asked_size_is_read_in_tokens(text: str, tokens: float) -> None:
+    assert cues.asked_tokens(text) == pytest.approx(float(np.log1p(tokens)))
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("give me ten creative ideas", 10),
+        ("list 7 tips", 7),
+        ("five dollars for one apple", 0),
+        ("in 1999 the best things", 0),
+        ("0 ideas", 0),
+        ("\u0663 ideas", 0),
+    ],
+    ids=["word", "digits", "nothing countable", "a year", "none", "another script"],
+)
+def test_asked_items_are_counted(text: str, items: int) -> None:
+    assert cues.asked_items(text.split()) == pytest.approx(float(np.log1p(items)) / 2.0)
 
 
 def test_another_process_computes_the_same_bins() -> None:

@@ -7,6 +7,7 @@ descriptions, elsewhere. It never changes while the program runs.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ HAND_MADE: Final = features.DENSE - 1  # without the constant
 DENSE: Final = HAND_MADE + DIMENSIONS
 LARGEST_DENSE: Final = 4.0  # standard deviations
 LOG_BOUNDS: Final = (0.0, 12.0)  # log tokens: 1 to 160,000
-SPREAD_POINTS: Final = 13  # log tokens 0, 1, ... 12
+DEVIATION_BOUNDS: Final = (0.1, 3.0)  # of ln(tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +57,21 @@ class BaseModel:
             self._embedding = StaticEmbedding(
                 vocabulary, tensors["embedding.codes"], tensors["embedding.scales"]
             )
-            trees = {name: tensors[f"trees.{name}"] for name in ARRAYS}
-            self._trees = Forest(trees, inputs=DENSE)
+            self._trees = _forest(tensors, "trees")
+            self._spread = _forest(tensors, "spread")
             self._mean = _vector(tensors, "dense.mean", DENSE)
             self._scale = _vector(tensors, "dense.scale", DENSE)
             self._linear = _vector(tensors, "dense.weights", DENSE)
             self._hashed = _vector(tensors, "hashed.weights", features.HASHED)
             self._bias = float(_vector(tensors, "bias", 1)[0])
-            self._spread = _vector(tensors, "spread", SPREAD_POINTS)
         except KeyError as error:
             raise ArtefactError(f"lacks the tensor {error}") from error
         except ValueError as error:
             raise ArtefactError(str(error)) from error
         if self._embedding.dimensions != DIMENSIONS:
             raise ArtefactError(f"{self._embedding.dimensions} dimensions, expected {DIMENSIONS}")
-        if self._spread.min() <= 0.0 or self._scale.min() <= 0.0:
-            raise ArtefactError("spread and dense.scale must be positive")
+        if self._scale.min() <= 0.0:
+            raise ArtefactError("dense.scale must be positive")
 
     @classmethod
     def load(cls, path: Path) -> BaseModel:
@@ -103,14 +103,19 @@ class BaseModel:
         )
         low, high = LOG_BOUNDS
         log_tokens = max(low, min(guess, high))
-        deviation = float(np.interp(log_tokens, np.arange(SPREAD_POINTS), self._spread))
-        return Description(dense, found.bins, found.values, log_tokens, deviation)
+        narrowest, widest = DEVIATION_BOUNDS
+        deviation = math.exp(min(0.5 * self._spread.predict(dense), math.log(widest)))
+        return Description(dense, found.bins, found.values, log_tokens, max(deviation, narrowest))
 
 
 @functools.cache
 def default_base() -> BaseModel:
     """The model that comes with the program; one per process, for it never changes."""
     return BaseModel.load(Path(__file__).with_name(ARTEFACT))
+
+
+def _forest(tensors: Tensors, prefix: str) -> Forest:
+    return Forest({name: tensors[f"{prefix}.{name}"] for name in ARRAYS}, inputs=DENSE)
 
 
 def _vector(tensors: Tensors, name: str, length: int) -> Vector:

@@ -53,18 +53,19 @@ _PATTERNS: Final = tuple(
     re.compile(pattern)
     for pattern in (
         r"\?\s*\Z",
-        r"[{};]\s*\n|\bdef \w|#include|\bclass \w+[:({]",
         r"\$[^$\n]{1,80}\$",
         r"\A(?:human|user):",
         r"\A.{0,60}\Z",
-        r"_{3,}|\[mask\]",
     )
 )
-# Each looked for as a whole phrase, between spaces and stripped of punctuation.
+# Each looked for in the words joined by spaces; punctuation marks are words.
 _PHRASES: Final = tuple(
     tuple(f" {phrase} " for phrase in phrases.split("|"))
     for phrases in (
-        "step by step|in depth|in detail|explain your|show your work|show your reasoning|how you",
+        (
+            "step by step|step - by - step|in depth|in detail|explain your|show your work"
+            "|show your reasoning|how you"
+        ),
         "how much|how many|how far|how long|how old|how often|how tall",
         "which of the following|most likely|most nearly",
         "one word|one sentence|one line|one phrase|single word|single sentence|few words",
@@ -101,13 +102,15 @@ _PARTS: Final = tuple(
     tuple(parts.split("|"))
     for parts in (
         "```|<html|</|=>|();",
+        "{\n|}\n|;\n|def |#include|):\n|import ",
+        "___|[mask]",
         "\\frac|\\sum|\\int|\\begin|\\sqrt|\\left",
         "options:|choices:",
         (
             "input:|text:|sentence:|passage:|context:|paragraph:|premise:|question:|statement:|tweet:"
             "|article:|abstract:|review:|claim:"
         ),
-        "classif|categor|sentiment",
+        "classif|category|categorize|categorise|sentiment",
         "\u9009\u9879|\u5355\u9009|\u9009\u62e9|\u7b54\u6848",  # option, choose, answer (Chinese)
         "\u8bf7|\u56de\u7b54|\u89e3\u91ca|\u5206\u6790",  # please, reply, explain, analyse
     )
@@ -171,7 +174,7 @@ FLAGS: Final = sum(map(len, (_PATTERNS, _PHRASES, _PARTS, _OPENINGS, _KEYWORDS))
 def flags(lowered: str, words: list[str]) -> list[float]:
     """`FLAGS` zeros and ones, the first for a text to rewrite. `words`: those of `lowered`."""
     first, seen = words[0] if words else "", set(words)
-    plain = f" {' '.join(filter(_speaks, words))} "
+    plain = f" {' '.join(words)} "
     return [
         *(float(not keywords.isdisjoint(seen)) for keywords in _KEYWORDS),
         *(float(first in opening) for opening in _OPENINGS),
@@ -179,10 +182,6 @@ def flags(lowered: str, words: list[str]) -> list[float]:
         *(float(any(part in lowered for part in parts)) for parts in _PARTS),
         *(float(pattern.search(lowered) is not None) for pattern in _PATTERNS),
     ]
-
-
-def _speaks(word: str) -> bool:
-    return len(word) > 1 or word.isalnum()
 
 
 def asked_tokens(lowered: str) -> float:

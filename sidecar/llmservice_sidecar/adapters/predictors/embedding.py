@@ -15,7 +15,7 @@ import numpy.typing as npt
 from llmservice_sidecar.adapters.predictors.features import Vector, ends
 from llmservice_sidecar.adapters.predictors.wordpiece import WordPiece
 
-READ_CHARS: Final = (900, 400)  # head and tail: about 300 tokens of English
+READ_CHARS: Final = (700, 300)  # head and tail: about 220 tokens of English
 DENSE_SCRIPT_SHARE: Final = 3  # where characters are tokens (Chinese), that much less is read
 
 

@@ -11,7 +11,6 @@ import re
 import zlib
 from dataclasses import dataclass
 from itertools import pairwise
-from string import ascii_uppercase
 from typing import Final
 
 import numpy as np
@@ -22,8 +21,8 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 
 FEATURE_SET: Final = 2
 HASHED: Final = 8192  # bins of word n-grams
-COUNTED_CHARS: Final = (6000, 2000)  # head and tail in which characters are counted
-READ_CHARS: Final = (1800, 700)  # head and tail that are searched and cut into words
+COUNTED_CHARS: Final = (3000, 1000)  # head and tail in which characters are counted
+READ_CHARS: Final = (1200, 500)  # head and tail that are searched and cut into words
 HEAD_WORDS: Final = 160
 TAIL_WORDS: Final = 64
 
@@ -34,6 +33,8 @@ _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 _SENTENCE_END: Final = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01\uff1f]")
 _CJK: Final = re.compile("[\u3040-\ud7af]")
 _OPTION: Final = re.compile(r"(?:^|\n)\s*\(?[a-j][.)] ")
+_ZERO: Final = ord("0")
+_A: Final = ord("A")
 NUMBERS: Final = 28
 DENSE: Final = 1 + NUMBERS + cues.FLAGS
 
@@ -52,7 +53,7 @@ def extract(query: PredictionQuery) -> Features:
     counted = ends(query.text, *COUNTED_CHARS)
     read = ends(query.text, *READ_CHARS).lower()
     words = _WORD.findall(read)
-    bins, values = _hashed(_shortened(words), query)
+    bins, values = _hashed(_shortened(words))
     flags = cues.flags(read, words)
     dense = (
         1.0,
@@ -77,17 +78,18 @@ def _numbers(
     query: PredictionQuery, *, counted: str, read: str, words: list[str], rewrites: float
 ) -> tuple[float, ...]:
     """Every entry is of order one, so that one prior fits all."""
+    plain = counted.encode("ascii", "ignore")
+    counts = np.bincount(np.frombuffer(plain, dtype=np.uint8), minlength=128).tolist()
     length = len(counted)
     word_count = len(counted.split())
     share = 1.0 / max(length, 1)
     log_chars = math.log1p(len(query.text))
-    ascii_chars = len(counted.encode("ascii", "ignore"))
-    cjk = len(_CJK.findall(read)) * length / max(len(read), 1) if ascii_chars < length else 0.0
-    digits = sum(map(counted.count, "0123456789"))
+    cjk = len(_CJK.findall(read)) * length / max(len(read), 1) if len(plain) < length else 0.0
+    digits = sum(counts[_ZERO : _ZERO + 10])
     options = len(_OPTION.findall(read))
     asked = cues.asked_tokens(read)
     turns = max(query.turns, 1 + read.count("\nassistant:"))
-    lines = counted.count("\n") + counted.count("\\n")
+    lines = counts[ord("\n")] + counted.count("\\n")
     log_tokens = math.log1p(max(query.prompt_tokens, 0))
     return (
         log_chars / 5.0,
@@ -97,16 +99,16 @@ def _numbers(
         math.log1p(word_count) / 5.0,
         math.log1p(lines) / 3.0,
         math.log1p(len(_SENTENCE_END.findall(read))) / 3.0,
-        math.log1p(counted.count("?")) / 2.0,
-        math.log1p(counted.count(",")) / 3.0,
-        math.log1p(counted.count(":")) / 2.0,
-        math.log1p(counted.count('"') + counted.count("'")) / 3.0,
-        math.log1p(sum(map(counted.count, "{}()[];=<>"))) / 4.0,
+        math.log1p(counts[ord("?")]) / 2.0,
+        math.log1p(counts[ord(",")]) / 3.0,
+        math.log1p(counts[ord(":")]) / 2.0,
+        math.log1p(counts[ord('"')] + counts[ord("'")]) / 3.0,
+        math.log1p(sum(counts[code] for code in b"{}()[];=<>")) / 4.0,
         math.log1p(digits) / 4.0,
         digits * share * 5.0,
-        (length - ascii_chars) * share,
+        (length - len(plain)) * share,
         cjk * share,
-        sum(map(counted.count, ascii_uppercase)) * share * 5.0,
+        sum(counts[_A : _A + 26]) * share * 5.0,
         length / max(word_count, 1) / 6.0 if not cjk else 1.0,
         options / 10.0,
         float(options > 0),
@@ -125,16 +127,14 @@ def _log_part(part: str) -> float:
     return math.log1p(len(part)) / 5.0
 
 
-def _hashed(words: list[str], query: PredictionQuery) -> tuple[Indices, Vector]:
-    """Signed hashed uni- and bigrams of unit length, the opening words, and the model's own bin."""
+def _hashed(words: list[str]) -> tuple[Indices, Vector]:
+    """Signed hashed uni- and bigrams of unit length, and the opening words."""
     tokens = [word.encode("utf-8", "replace") for word in words]
     pairs = [first + b" " + second for first, second in pairwise(tokens)]
     grams = _counted(tokens, weight=1.0), _counted(pairs, weight=0.7)
     norm = math.sqrt(sum(float(values @ values) for _, values in grams)) or 1.0
-    model = f"m {query.model} {query.endpoint}".encode("utf-8", "replace")
-    # A template shows in the first words; a model (or adapter) has a length of answer of its own.
+    # A template shows in the first words.
     marks = [(b"t3 " + b" ".join(tokens[:3]), 0.3), (b"t8 " + b" ".join(tokens[:8]), 0.3)]
-    marks.append((model, 2.0))
     codes = np.concatenate([grams[0][0], grams[1][0], [zlib.crc32(text) for text, _ in marks]])
     values = np.concatenate([grams[0][1] / norm, grams[1][1] / norm, [v for _, v in marks]])
     signed = np.where(codes >> 31, values, -values)

@@ -39,8 +39,9 @@ class Forest:
         )
         if not fits or not _within(self._feature, inputs) or not _within(children, nodes):
             raise ValueError(f"trees of {nodes} nodes whose arrays do not fit {inputs} inputs")
-        if not _within(self._root, nodes) or not np.isfinite(self._value).all():
-            raise ValueError(f"trees of {nodes} nodes with a root or a value that is none")
+        finite = np.isfinite(self._value).all() and np.isfinite(self._threshold).all()
+        if not _within(self._root, nodes) or not finite:
+            raise ValueError(f"trees of {nodes} nodes with a root or a number that is none")
         self._children = children.reshape(-1)
         self.depth = self._walk_depth(children)
 

@@ -30,5 +30,6 @@ class WordPiece:
     def ids(self, text: str) -> npt.NDArray[np.int64]:
         """Places in the vocabulary, in text order. Any text is fine, lone surrogates too."""
         sound = text.encode("utf-8", "replace").decode()
-        found = self._tokenizer.encode(sound, add_special_tokens=False).ids
-        return np.array(found, dtype=np.int64)
+        # The fast variant leaves out where in the text each token was.
+        (found,) = self._tokenizer.encode_batch_fast([sound], add_special_tokens=False)
+        return np.array(found.ids, dtype=np.int64)
