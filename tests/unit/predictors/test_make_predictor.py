@@ -8,6 +8,7 @@ import pytest
 from llmservice_api.sidecar_config import KeepConfig, PredictorConfig
 from llmservice_lab.pretrain import pretrain
 from llmservice_sidecar.adapters.predictors import keeping, make_predictor, snapshot
+from llmservice_sidecar.adapters.predictors.base import ArtefactError, BaseModel
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
@@ -131,3 +132,15 @@ def test_pretraining_names_what_it_cannot_read(tmp_path: Path) -> None:
     empty.write_text('{"prompt": null, "output_tokens": 3}\n', encoding="utf-8")
     with pytest.raises(ValueError, match="no row with a prompt"):
         pretrain(empty, tmp_path / "state")
+
+
+def broken() -> BaseModel:
+    raise ArtefactError("lacks a tensor")
+
+
+async def test_without_even_the_shipped_model_requests_get_their_running_mean() -> None:
+    predictor = make_predictor(PredictorConfig(), enabled=True, shipped=broken)
+    assert (predictor.state, predictor.starts_trusted) == ("Failed", False)
+    assert "lacks a tensor" in predictor.message
+    assert (await predictor.predict(QUERY)).source == "prior"
+    await predictor.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -14,36 +15,52 @@ from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
 from llmservice_sidecar.adapters.predictors.chain import ChainedPredictor, LengthModel, Origin
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_sidecar.adapters.predictors.onnx_proxy import OnnxProxy
+from llmservice_sidecar.adapters.predictors.sharing import Describes
 
 DEFAULT: Final = "Default"
 FINE_TUNED: Final = "FineTuned"
 KINDS: Final = (DEFAULT, FINE_TUNED)
+_UNLOADABLE: Final = (OSError, ValueError, ImportError)
 
 __all__ = ["KINDS", "ChainedPredictor", "make_predictor"]
 
 
-def make_predictor(config: PredictorConfig, *, enabled: bool) -> ChainedPredictor:
+def make_predictor(
+    config: PredictorConfig, *, enabled: bool, shipped: Callable[[], Describes] = default_base
+) -> ChainedPredictor:
     """The predictor of a configuration; `enabled` False loads no model (mode Disabled).
 
+    `shipped` gives the base model of the default predictor.
+
     Never raises: what cannot be loaded shows in `state` and `message`, and requests are served
-    with the shipped model instead.
+    with the shipped model instead, or where even that is broken with their running mean.
     """
-    model, origin = _load(config) if enabled else (None, Origin(config.kind, "Disabled"))
+    if enabled:
+        model, origin = _load(config, shipped)
+    else:
+        model, origin = None, Origin(config.kind, "Disabled")
     return ChainedPredictor(
         model, origin=origin, timeout_s=config.timeout_s, learns=config.online_learning
     )
 
 
-def _load(config: PredictorConfig) -> tuple[LengthModel, Origin]:
+def _load(
+    config: PredictorConfig, shipped: Callable[[], Describes]
+) -> tuple[LengthModel | None, Origin]:
     try:
-        model = _configured(config)
-    except (OSError, ValueError, ImportError) as error:
-        message = f"{error}; the shipped model serves instead"
-        return _shipped(), Origin(config.kind, "Failed", message, trained=True)
-    return model, Origin(config.kind, "Ready", trained=True)
+        return _configured(config, shipped), Origin(config.kind, "Ready", trained=True)
+    except _UNLOADABLE as error:
+        why = str(error)
+    try:
+        plain = OnlinePredictor(CachedDescriptions(shipped()))
+    except _UNLOADABLE as error:
+        message = f"{why}; nor can the shipped model be loaded: {error}"
+        return None, Origin(config.kind, "Failed", message)
+    message = f"{why}; the shipped model serves instead"
+    return plain, Origin(config.kind, "Failed", message, trained=True)
 
 
-def _configured(config: PredictorConfig) -> LengthModel:
+def _configured(config: PredictorConfig, shipped: Callable[[], Describes]) -> LengthModel:
     """Raises OSError, ValueError or ImportError naming what is wrong."""
     if config.kind not in KINDS:
         raise ValueError(f"predictor kind {config.kind!r} is unknown; allowed: {', '.join(KINDS)}")
@@ -52,7 +69,7 @@ def _configured(config: PredictorConfig) -> LengthModel:
         if path is None:
             raise ValueError("kind FineTuned needs a uri: file:///DIRECTORY as train wrote it")
         return OnnxProxy.load(path)
-    base = CachedDescriptions(default_base())
+    base = CachedDescriptions(shipped())
     kept = None if config.keep is None else keeping.restore(config.keep, base)
     if kept is not None:
         return kept
@@ -62,10 +79,6 @@ def _configured(config: PredictorConfig) -> LengthModel:
         return snapshot.load(path.read_bytes(), base=base)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _shipped() -> OnlinePredictor:
-    return OnlinePredictor(CachedDescriptions(default_base()))
 
 
 def _path(uri: str) -> Path:

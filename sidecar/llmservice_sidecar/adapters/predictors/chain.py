@@ -140,10 +140,12 @@ class ChainedPredictor:
         answer: Future[Prediction | None] = Future()
         self._waiting.append((query, answer))
         self._plan_turn()
-        done, _ = await asyncio.wait({asyncio.wrap_future(answer)}, timeout=self._timeout_s)
+        try:
+            done, _ = await asyncio.wait({asyncio.wrap_future(answer)}, timeout=self._timeout_s)
+        finally:
+            answer.cancel()  # late, or nobody waits any more; no effect on one that is here
         if not done:
             self._timeouts += 1
-            answer.cancel()
             return self._history.predict(query)
         return answer.result() or self._history.predict(query)
 
