@@ -143,6 +143,15 @@ def test_an_abrupt_change_is_noticed_and_relearned_at_once() -> None:
     assert head.estimate(seen[0]).mean == pytest.approx(6.5, abs=0.4)
 
 
+def test_where_lengths_are_wild_a_wild_length_is_no_news() -> None:
+    head = Head()
+    (description,) = descriptions(1)
+    rng = random.Random(11)
+    for _ in range(3000):
+        head.learn(description, log_tokens=rng.choice((0.0, 4.0, 5.0, 14.0)), censored=False)
+    assert head.since_restart > 1000
+
+
 def test_old_evidence_fades() -> None:
     head = Head()
     rng = random.Random(6)

@@ -41,7 +41,7 @@ LOG_ABS_NORMAL: Final = -0.635  # mean of ln|z| for normal z
 SPREAD_PACE: Final = 0.1  # one error tells little of the spread; in haste it spoils the ranks
 LONGEST_LOG: Final = 14.0  # e^14: over a million tokens
 LARGEST_Z2: Final = 9.0
-FAST: Final = 1.0 / 32.0
+FAST: Final = 1.0 / 48.0
 SLOW: Final = 1.0 / 512.0
 SURPRISE_BOUND: Final = 1.8  # recent squared errors over usual ones: the world has changed
 SETTLED: Final = 64  # outcomes before surprise means anything
@@ -162,7 +162,8 @@ class Head:
         for regression in self.regressions:
             regression.restart(regression.weights)
         self.calibration.restart()
-        self.surprise = (1.0, 1.0)
+        usual = self.surprise[1]  # kept: where errors are wild, wild errors are no news
+        self.surprise = (usual, usual)
         self.since_restart = 0
 
     def start_like(self, other: Head) -> None:
