@@ -52,7 +52,7 @@ def tau(predictor: OnlinePredictor, rows: list[WorkloadRequest]) -> float:
 def agree(one: OnlinePredictor, other: OnlinePredictor, rows: list[WorkloadRequest]) -> None:
     for row in rows:
         expected = one.predict(ask(row)).output_tokens
-        assert other.predict(ask(row)).output_tokens == pytest.approx(expected, rel=0.03)
+        assert other.predict(ask(row)).output_tokens == pytest.approx(expected, rel=0.05)
 
 
 def test_a_snapshot_predicts_and_learns_like_the_original(train: list[WorkloadRequest]) -> None:

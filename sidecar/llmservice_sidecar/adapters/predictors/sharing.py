@@ -30,7 +30,7 @@ MAX_NUMBER: Final = 1e12
 ROUNDING: Final = 1.01  # correlations may exceed one by what half precision rounds
 HALF: Final = 6e4  # the largest number in half precision, roughly
 LEAST_SCALE: Final = 1e-6
-LEAST_PRECISION: Final = 0.04  # a hundredth of the prior: bins that tell less are left out
+LEAST_PRECISION: Final = 0.01  # a four-hundredth of the prior: bins that tell less are left out
 
 Tensor = npt.NDArray[Any]
 Tensors = dict[str, Tensor]
