@@ -57,6 +57,10 @@ class Baseline:
         """Mean, p50 and p90 of each."""
         return [self._prediction(log) for log in self.score(queries).tolist()]
 
+    def served(self) -> Baseline:
+        """As it would be served: with nothing kept of the prompts that it was fitted to."""
+        return replace(self, score=_served(self.score))
+
     def _prediction(self, log: float) -> Prediction:
         mean, p50, p90 = (
             math.exp(log + each) for each in (self.spread.mean, self.spread.p50, self.spread.p90)
@@ -72,16 +76,15 @@ def fit_baseline(name: str, train: Sequence[Sample], val: Sequence[Sample]) -> B
     if name not in BASELINES:
         raise ValueError(f"baseline {name!r} is not known; known: {', '.join(BASELINES)}")
     score = BASELINES[name](train, val)
-    return Baseline(name, served(score), _spread(score, val or train))
+    return Baseline(name, score, _spread(score, val or train))
 
 
-def served(score: Score) -> Score:
-    """As it would be served: with nothing kept of the prompts that it was fitted to."""
+def _served(score: Score) -> Score:
     match score:
         case EmbeddingTrees():
             return replace(score, encoder=Teacher())
         case Mean():
-            return Mean(served(score.first), served(score.second))
+            return Mean(_served(score.first), _served(score.second))
         case _:
             return score
 

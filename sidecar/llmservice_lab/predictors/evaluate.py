@@ -94,5 +94,5 @@ def _candidate(name: str, plan: EvalPlan) -> Candidate:
         return load(name)
     table = plan.train or plan.lengths
     train = read_lengths(table, splits=("train",))
-    fitted = fit_baseline(name, train, read_lengths(table, splits=("val",)) if train else [])
-    return Candidate(name, lambda: fitted, by_model=False)
+    val = read_lengths(table, splits=("val",)) if train else []
+    return Candidate(name, fit_baseline(name, train, val).served, by_model=False)

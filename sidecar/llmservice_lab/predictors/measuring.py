@@ -6,6 +6,7 @@ the table of lengths, the artefact, and the code that fits or asks.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,21 +21,25 @@ from llmservice_lab.predictors.asking import BatchPredictor, ask, ask_online
 from llmservice_lab.predictors.baselines import BASELINES, fit_baseline
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.judging import Said
-from llmservice_lab.predictors.loading import Candidate, learned, load
+from llmservice_lab.predictors.loading import learned, load
 from llmservice_lab.predictors.memory import resident_mib
 from llmservice_lab.predictors.store import Store, digest_of
 
 SERVED: Final = Path(served.__path__[0])
 LAB: Final = Path(lab.__path__[0])
-ONLINE_SEED: Final = 1
+SEED: Final = 1  # of the order of answers, and of which prompts are timed
+TIMED: Final = 500  # answers whose prompts show what a baseline costs
 
 # The code that an answer depends on, beside its artefact.
 _ASKING: Final = (LAB / "asking.py", LAB / "dataset.py", LAB / "memory.py")
-_FITTING: Final = (
-    *(LAB / f"{name}.py" for name in ("baselines", "embedding_trees", "targets", "teacher")),
+_FITTING: Final = (LAB / "baselines.py", LAB / "targets.py")
+_EMBEDDING: Final = (
+    LAB / "embedding_trees.py",
+    LAB / "teacher.py",
     SERVED / "features.py",
     SERVED / "cues.py",
 )
+_WITH_EMBEDDING: Final = ("embedding-lightgbm", "blend")
 _PROXIES: Final = tuple(
     SERVED / f"{name}.py" for name in ("onnx_proxy", "proxy_card", "proxy_text")
 )
@@ -74,20 +79,38 @@ def measure(spec: str, answers: Answers, store: Store, *, online: bool = False) 
 
 
 def _asked(spec: str, answers: Answers, *, online: bool) -> dict[str, Any]:
-    candidate = _candidate(spec, answers)
-    resident = resident_mib(candidate.make)
-    if online:
+    if spec in BASELINES:
+        return _baseline(spec, answers)
+    candidate = load(spec)
+    parts: tuple[Sequence[Sample], ...] = (answers.val, answers.test)
+    if online:  # it learns a model's level by itself, not from val
         make = learned(candidate)
-        said = [
-            ask_online(make, part, seed=ONLINE_SEED, on_step=_silent)
-            for part in ((), answers.test)  # it learns a model's level by itself, not from val
-        ]
+        said = [ask_online(make, part, seed=SEED, on_step=_silent) for part in ((), answers.test)]
     else:
         predictor = candidate.make()
         said = [
-            ask(predictor, part, by_model=candidate.by_model, on_step=_silent)
-            for part in (answers.val, answers.test)
+            ask(predictor, part, by_model=candidate.by_model, on_step=_silent) for part in parts
         ]
+    return _document(said, resident_mib(candidate.make))
+
+
+def _baseline(spec: str, answers: Answers) -> dict[str, Any]:
+    """Sentence embeddings that are kept spare minutes; what one costs is seen of a few prompts."""
+    fitted = fit_baseline(spec, answers.train, answers.val)
+    val, test = (
+        ask(fitted, part, by_model=False, on_step=_silent) for part in (answers.val, answers.test)
+    )
+    timed = random.Random(SEED).sample(  # noqa: S311 - a choice of prompts, no secret
+        range(len(answers.test)), min(TIMED, len(answers.test))
+    )
+    served = fitted.served()
+    some = ask(served, [answers.test[place] for place in timed], by_model=False, on_step=_silent)
+    test.seconds[:] = np.nan
+    test.seconds[timed] = some.seconds
+    return _document([val, test], resident_mib(partial(_same, served)))
+
+
+def _document(said: Sequence[Said], resident: float) -> dict[str, Any]:
     val, test = map(_packed, said)
     return {"val": val, "test": test, "resident_mib": resident}
 
@@ -108,7 +131,7 @@ def _mean(parts: Sequence[Said]) -> Said:
 def depends_on(spec: str) -> list[str]:
     """Digests of the artefact and of the code that makes what it says."""
     if spec in BASELINES:
-        files = (*_ASKING, *_FITTING)
+        files = (*_ASKING, *_FITTING, *(_EMBEDDING if spec in _WITH_EMBEDDING else ()))
     elif Path(spec).is_dir():
         files = (*_ASKING, *_PROXIES, Path(spec))
     else:
@@ -120,13 +143,6 @@ def depends_on(spec: str) -> list[str]:
             *own,
         )
     return [digest_of(path) for path in files]
-
-
-def _candidate(spec: str, answers: Answers) -> Candidate:
-    if spec not in BASELINES:
-        return load(spec)
-    fitted = fit_baseline(spec, answers.train, answers.val)
-    return Candidate(spec, partial(_same, fitted), by_model=False)
 
 
 def _same(predictor: BatchPredictor) -> BatchPredictor:

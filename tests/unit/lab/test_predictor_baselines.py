@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from fakes.lengths import answers, write_lengths
-from llmservice_lab.predictors.baselines import Baseline, Mean, Spread, Words, fit_baseline, served
+from llmservice_lab.predictors.baselines import Baseline, Mean, Spread, fit_baseline
 from llmservice_lab.predictors.dataset import Sample, read_lengths
 from llmservice_lab.predictors.embedding_trees import fit_trees
 from llmservice_lab.predictors.figures import tau_b
@@ -69,12 +69,11 @@ def test_trees_on_embeddings_rank_and_stop_by_val(parts: dict[str, list[Sample]]
         assert (ranks(Baseline("trees", trees, Spread()), parts["test"]) or 0) > 0.4
 
 
-def test_a_served_baseline_keeps_no_vectors_of_its_training(
-    parts: dict[str, list[Sample]],
-) -> None:
-    words = fit_baseline("tfidf-ridge", parts["train"], parts["val"]).score
-    assert served(words) is words
-    assert isinstance(words, Words)
+def test_a_served_baseline_says_the_same(parts: dict[str, list[Sample]]) -> None:
+    words = fit_baseline("tfidf-ridge", parts["train"], parts["val"])
+    assert ranks(words.served(), parts["test"]) == ranks(words, parts["test"])
+    both = Baseline("both", Mean(words.score, words.score), words.spread)
+    assert ranks(both.served(), parts["test"]) == pytest.approx(ranks(words, parts["test"]))
 
 
 def test_a_mean_of_scores_is_between_them(parts: dict[str, list[Sample]]) -> None:
