@@ -271,8 +271,8 @@ MUTANTS = (
     Mutant(
         "earlier arrivals overtake, too",
         "overtaking.py",
-        "earlier = self._waiting.take(number)",
-        "earlier = self._waiting.take(number) and len(self._waiting)",
+        "overtook = self._waiting.take(number)",
+        "overtook = self._waiting.take(number) and len(self._waiting)",
     ),
     Mutant(
         "who stands before takes the slot that is free last",

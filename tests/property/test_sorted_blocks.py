@@ -49,6 +49,15 @@ class BlocksMachine(RuleBasedStateMachine):
             self.blocks.remove(entry)
         del self.model[start : start + count]
 
+    @rule(seed=st.integers(0, 99), count=counts)
+    def add_and_look_below(self, seed: int, count: int) -> None:
+        rng, here = random.Random(seed), set(self.model)
+        for entry in {2 * rng.randrange(-4000, 4000) for _ in range(count)} - here:
+            at = bisect_left(self.model, entry)
+            larger = (len(self.model) - at, self.model[at : at + 3])
+            assert self.blocks.add_below(entry, 3) == larger
+            self.model.insert(at, entry)
+
     @rule(at=st.floats(0.0, 1.0))
     def take_one(self, at: float) -> None:
         if self.model:

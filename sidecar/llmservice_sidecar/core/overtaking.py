@@ -22,26 +22,27 @@ class Overtaking:
         """A request is queued under its arrival number."""
         self._waiting.add(number)
 
-    def depart(self, number: int) -> int:
-        """A waiting request leaves the queue; returns how many earlier arrivals still wait."""
-        earlier = self._waiting.take(number)
-        if not earlier:
+    def depart(self, number: int) -> None:
+        """A waiting request left the queue without running."""
+        if not self._waiting.take(number):
             self._forget()
-        return earlier
 
     def admit(
         self, number: int, request_id: RequestId, *, waited: bool
     ) -> tuple[int, int, tuple[RequestId, ...]]:
         """A request runs: how many earlier arrivals it has overtaken, and who has overtaken it."""
-        if waited:
-            count, ids = self.of(number)  # before its departure: then its overtakers are forgotten
-            overtook = self.depart(number)
-        else:
-            count, ids = 0, ()  # it is the latest: all who wait came before it
+        if not waited:  # it is the latest: all who wait came before it
             overtook = len(self._waiting)
+            if overtook:
+                self._ahead.add((number, request_id))
+            return overtook, 0, ()
+        overtook = self._waiting.take(number)
         if overtook:
-            self._ahead.add((number, request_id))
-        return overtook, count, ids
+            count, first = self._ahead.add_below((number, request_id), NAMED_OVERTAKERS)
+            return overtook, count, tuple([later_id for _, later_id in first])
+        count, ids = self.of(number)
+        self._forget()
+        return 0, count, ids
 
     def of(self, number: int) -> tuple[int, tuple[RequestId, ...]]:
         """How many later arrivals have been admitted while it waited, and the first of their ids.

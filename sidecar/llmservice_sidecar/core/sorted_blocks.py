@@ -60,9 +60,22 @@ class SortedBlocks(Generic[_T]):
             self._lasts.append(entry)
             return
         if len(block) > 2 * BLOCK:
-            self._blocks.insert(at + 1, block[BLOCK:])
-            del block[BLOCK:]
-            self._lasts.insert(at, block[-1])
+            self._split(at)
+
+    def add_below(self, entry: _T, count: int) -> tuple[int, list[_T]]:
+        """Put an entry in its place; how many are larger, and the first `count` of them."""
+        at = bisect_left(self._lasts, entry)
+        if at == len(self._lasts):
+            self.add(entry)
+            return 0, []
+        block = self._blocks[at]
+        inside = bisect_left(block, entry)
+        larger = self._from(at, inside, count)
+        block.insert(inside, entry)
+        self._size += 1
+        if len(block) > 2 * BLOCK:
+            self._split(at)
+        return larger
 
     def remove(self, entry: _T) -> None:
         """Take an entry out. Raises KeyError if it is not here."""
@@ -93,8 +106,18 @@ class SortedBlocks(Generic[_T]):
         at = bisect_left(self._lasts, entry)
         if at == len(self._blocks):
             return 0, []
+        return self._from(at, bisect_left(self._blocks[at], entry), count)
+
+    def _split(self, at: int) -> None:
+        """Cut a block that has grown too long in two."""
         block = self._blocks[at]
-        inside = bisect_left(block, entry)
+        self._blocks.insert(at + 1, block[BLOCK:])
+        del block[BLOCK:]
+        self._lasts.insert(at, block[-1])
+
+    def _from(self, at: int, inside: int, count: int) -> tuple[int, list[_T]]:
+        """How many stand from this place of this block on, and the first `count` of them."""
+        block = self._blocks[at]
         found = block[inside : inside + count]
         after = at + 1
         while len(found) < count and after < len(self._blocks):

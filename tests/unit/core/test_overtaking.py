@@ -83,10 +83,3 @@ def test_at_its_admission_a_request_is_told_who_overtook_it() -> None:
     assert overtaking.admit(3, RequestId("r3"), waited=False) == (2, 0, ())
     later = (RequestId("r1"), RequestId("r3"))
     assert overtaking.admit(0, RequestId("r0"), waited=True) == (0, 2, later)
-
-
-def test_a_departure_says_how_many_earlier_ones_wait() -> None:
-    overtaking = Overtaking()
-    for number in range(4):
-        overtaking.wait(number)
-    assert [overtaking.depart(number) for number in (2, 0, 3, 1)] == [2, 0, 1, 0]
