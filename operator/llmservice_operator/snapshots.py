@@ -25,7 +25,7 @@ from llmservice_operator.settings import OperatorSettings
 
 _log = logging.getLogger(__name__)
 
-LARGEST_BYTES: Final = 950_000  # a ConfigMap holds 1 MiB
+LARGEST_BYTES: Final = 750_000  # as base64 in a request of less than 1 MiB
 LEAST_LEARNED: Final = 50  # outcomes: fewer must not replace what others have learned
 MORE_BY: Final = 1.05  # learned since the last copy, as a ratio: less is not worth a copy
 

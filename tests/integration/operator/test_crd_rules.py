@@ -149,6 +149,10 @@ BAD = (
         "spec.predictor.uri", predictor={"uri": "s3://bucket/state"},
     ),
     bad(
+        "a fine-tuned predictor that is nowhere", "spec.predictor", "kind FineTuned needs uri",
+        "spec.predictor", predictor={"kind": "FineTuned"},
+    ),
+    bad(
         "spans to a bare host", "spec.tracing.exporterEndpoint", "must be an http:// or https://",
         "spec.tracing.exporterEndpoint", tracing={"exporterEndpoint": "collector:4317"},
     ),

@@ -17,7 +17,7 @@ from llmservice_sidecar.adapters.predictors.head import INHERITED, INPUTS, MIX, 
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_sidecar.adapters.predictors.sharing import Describes, PayloadError, Tensors
 
-MAX_BYTES: Final = 900_000  # a ConfigMap holds 1 MiB
+MAX_BYTES: Final = 750_000  # a ConfigMap holds 1 MiB, and as base64 it is to fit 1 MiB, too
 MOST_INHERITED: Final = 2000  # outcomes: what was inherited twice must not outvote what is new
 
 SnapshotError = PayloadError  # kept for callers: the bytes are no snapshot of this version
