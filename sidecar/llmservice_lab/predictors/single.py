@@ -50,7 +50,8 @@ def predict_one(plan: PredictPlan) -> PredictDocument:
     predictor = load(plan.predictor).make()
     query = query_for(plan.prompt, model=plan.model)
     query = replace(query, max_tokens=plan.max_tokens)
-    predictor.predict_batch([query])
+    # Warm up with another text as long: a predictor may remember prompts.
+    predictor.predict_batch([replace(query, text=query.text[::-1])])
     started = perf_counter()
     said = predictor.predict_batch([query])[0]
     latency_ms = 1e3 * (perf_counter() - started)
