@@ -172,6 +172,29 @@ def test_the_prompt_may_stand_in_the_callers_span_and_counts_once() -> None:
     assert (answer.prompt, answer.output_tokens) == ("Hi", 8)
 
 
+def test_messages_may_be_structured_and_reasons_a_list() -> None:
+    part = {"kvlistValue": {"values": [{"key": "content", "value": {"stringValue": "Hi"}}]}}
+    whole = span("a", attributes={"gen_ai.usage.output_tokens": 7})
+    whole["attributes"] += [
+        {"key": "gen_ai.input.messages", "value": {"arrayValue": {"values": [part]}}},
+        {
+            "key": "gen_ai.response.finish_reasons",
+            "value": {"arrayValue": {"values": [{"stringValue": "stop"}]}},
+        },
+    ]
+    (answer,) = read_traces([export(whole)], where="f")
+    assert answer.prompt == "Hi"
+
+
+def test_an_answer_whose_caller_is_not_in_the_file_has_no_prompt() -> None:
+    spans = (
+        span("a", attributes={"gen_ai.input.messages": '"Hi"', "gen_ai.usage.output_tokens": 7}),
+        span("b", parent="gone", attributes={"gen_ai.usage.output_tokens": 8}),
+    )
+    (answer,) = read_traces([export(*spans)], where="f")
+    assert (answer.prompt, answer.output_tokens) == ("Hi", 7)
+
+
 def test_an_answer_cut_by_its_limit_is_left_out() -> None:
     whole = {"gen_ai.input.messages": "Hi", "gen_ai.usage.output_tokens": 7}
     cut = {**whole, "gen_ai.response.finish_reasons": "length"}
