@@ -18,7 +18,7 @@ from llmservice_sidecar.adapters.predictors.onnx_proxy import (
     FloatArray,
     OnnxProxy,
     Score,
-    nearest_log_tokens,
+    nearest,
 )
 from llmservice_sidecar.adapters.predictors.proxy_card import (
     BANK_FILE,
@@ -174,11 +174,12 @@ def _remember(
     with torch.no_grad():
         otherwise = network.said(prefix.pooled(prompts.ids, asked).cpu())[0].tolist()
 
+    near = [nearest(bank, vector, neighbours=NEIGHBOURS) for vector in vectors]
+
     def tau(similarity: float) -> float:
-        rule = Retrieval(neighbours=NEIGHBOURS, min_similarity=similarity)
         found = [
-            nearest_log_tokens(bank, vector, retrieval=rule, otherwise=guess)
-            for vector, guess in zip(vectors, otherwise, strict=True)
+            each.mean(min_similarity=similarity, otherwise=guess)
+            for each, guess in zip(near, otherwise, strict=True)
         ]
         return validation_tau(np.array(found), [prompts.targets[i] for i in asked])
 

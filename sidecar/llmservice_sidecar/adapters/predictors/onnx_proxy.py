@@ -166,24 +166,31 @@ class OnnxProxy:
     def _from_neighbours(self, vector: FloatArray, *, otherwise: float) -> float:
         assert self._bank is not None
         assert self.card.retrieval is not None
-        return nearest_log_tokens(
-            self._bank, vector, retrieval=self.card.retrieval, otherwise=otherwise
-        )
+        rule = self.card.retrieval
+        near = nearest(self._bank, vector, neighbours=rule.neighbours)
+        return near.mean(min_similarity=rule.min_similarity, otherwise=otherwise)
 
 
-def nearest_log_tokens(
-    bank: Bank, vector: FloatArray, *, retrieval: Any, otherwise: float
-) -> float:
-    """Mean ln tokens of the nearest prompts, weighted by cosine (ALISE, arXiv 2410.23537).
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Remembered prompts near another one: ln tokens of their answers, and their cosines to it."""
 
-    `otherwise` when none is alike enough.
-    """
+    log_tokens: FloatArray
+    likeness: FloatArray
+
+    def mean(self, *, min_similarity: float, otherwise: float) -> float:
+        """Mean ln tokens weighted by cosine; `otherwise` when none is alike enough."""
+        alike = self.likeness >= min_similarity
+        if not alike.any():
+            return otherwise
+        return float(np.average(self.log_tokens[alike], weights=self.likeness[alike]))
+
+
+def nearest(bank: Bank, vector: FloatArray, *, neighbours: int) -> Near:
+    """The prompts nearest to a unit vector (ALISE, arXiv 2410.23537)."""
     likeness = bank.vectors @ vector
-    near = np.argsort(likeness, kind="stable")[-retrieval.neighbours :]
-    near = near[likeness[near] >= retrieval.min_similarity]
-    if len(near) == 0:
-        return otherwise
-    return float(np.average(bank.log_tokens[near], weights=likeness[near]))
+    near = np.argsort(likeness, kind="stable")[-neighbours:]
+    return Near(bank.log_tokens[near], likeness[near])
 
 
 def open_session(path: Path) -> Any:
