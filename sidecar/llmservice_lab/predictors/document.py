@@ -226,6 +226,8 @@ def _times(line: Line) -> tuple[str, str]:
     slowest = [mean["latency_ms"]["p99"] for mean in line.means]
     known = [each for each in medians if each is not None]
     worst = [each for each in slowest if each is not None]
+    if not known:
+        return "-", "-"
     return f"{sum(known) / len(known):.2f}", f"{max(worst):.2f}"
 
 

@@ -15,13 +15,17 @@ from typing import Any, Final
 
 import llmservice_sidecar.adapters.predictors as served
 import numpy as np
+from llmservice_sidecar.adapters.predictors.base import Description
+from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.runtime.ports import PredictionQuery
 
 import llmservice_lab.predictors as lab
 from llmservice_lab.predictors.asking import BatchPredictor, ask, ask_online
 from llmservice_lab.predictors.baselines import BASELINES, fit_baseline
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.judging import Said
-from llmservice_lab.predictors.loading import learned, load
+from llmservice_lab.predictors.loading import Candidate, learned, load
 from llmservice_lab.predictors.memory import resident_mib
 from llmservice_lab.predictors.store import Store, digest_of
 
@@ -83,15 +87,37 @@ def _asked(spec: str, answers: Answers, *, online: bool) -> dict[str, Any]:
         return _baseline(spec, answers)
     candidate = load(spec)
     parts: tuple[Sequence[Sample], ...] = (answers.val, answers.test)
-    if online:  # it learns a model's level by itself, not from val
-        make = learned(candidate)
-        said = [ask_online(make, part, seed=SEED, on_step=_silent) for part in ((), answers.test)]
-    else:
-        predictor = candidate.make()
-        said = [
-            ask(predictor, part, by_model=candidate.by_model, on_step=_silent) for part in parts
-        ]
+    if online:
+        return _document(_online(candidate, answers), resident_mib(candidate.make))
+    predictor = candidate.make()
+    said = [ask(predictor, part, by_model=candidate.by_model, on_step=_silent) for part in parts]
     return _document(said, resident_mib(candidate.make))
+
+
+def _online(candidate: Candidate, answers: Answers) -> list[Said]:
+    """Of val nothing: it learns a model's level by itself.
+
+    Hundreds of models meet the same prompts; each is described once, so that nothing is timed.
+    """
+    base = _Once(learned(candidate)().base)
+    make = partial(OnlinePredictor, base)
+    said = [ask_online(make, part, seed=SEED, on_step=_silent) for part in ((), answers.test)]
+    for each in said:
+        each.seconds[:] = np.nan
+    return said
+
+
+class _Once:
+    """Describes each text once: the served model makes no difference to a description."""
+
+    def __init__(self, base: Describes) -> None:
+        self._base = base
+        self._known: dict[str, Description] = {}
+
+    def describe(self, query: PredictionQuery) -> Description:
+        if query.text not in self._known:
+            self._known[query.text] = self._base.describe(query)
+        return self._known[query.text]
 
 
 def _baseline(spec: str, answers: Answers) -> dict[str, Any]:
