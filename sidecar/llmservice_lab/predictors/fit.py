@@ -41,8 +41,9 @@ class Recipe:
     trees: int = 600
     leaves: int = 31
     rate: float = 0.04
+    forests: int = 2  # of so many trees each, grown from different samples of the rows
     trees_share: float = 0.6  # of the mean; the ridge regressions share the rest
-    hashed_share: float = 0.2
+    hashed_share: float = 0.35
     dense_penalty: float = 300.0
     hashed_penalty: float = 3.0
     seed: int = 1
@@ -116,20 +117,24 @@ def _fit_head(inputs: Inputs, targets: Sequence[Target], recipe: Recipe) -> Tens
     head["dense.weights"] = weight * dense_share
     head["hashed.weights"] = (hashed_weight * recipe.hashed_share).astype(np.float32)
     head["bias"] = np.array([bias * dense_share + hashed_bias * recipe.hashed_share])
-    structures = _boost(
-        dense,
-        values,
-        weights,
-        trees=recipe.trees,
-        objective="regression",
-        learning_rate=recipe.rate,
-        num_leaves=recipe.leaves,
-        min_child_samples=15,
-        seed=recipe.seed,
-    )
-    forest = flatten(structures, prefix="trees")
-    forest["trees.value"] *= recipe.trees_share
-    return head | forest
+    structures = [
+        tree
+        for forest in range(recipe.forests)
+        for tree in _boost(
+            dense,
+            values,
+            weights,
+            trees=recipe.trees,
+            objective="regression",
+            learning_rate=recipe.rate,
+            num_leaves=recipe.leaves,
+            min_child_samples=15,
+            seed=recipe.seed * recipe.forests + forest,
+        )
+    ]
+    grown = flatten(structures, prefix="trees")
+    grown["trees.value"] *= np.float32(recipe.trees_share / recipe.forests)
+    return head | grown
 
 
 def _scaled(dense: Matrix, head: Tensors) -> Matrix:
@@ -189,9 +194,9 @@ def flatten(structures: Sequence[dict[str, Any]], *, prefix: str) -> Tensors:
     roots = [add(structure) for structure in structures]
     return {
         f"{prefix}.feature": np.array(feature, dtype=np.int16),
-        f"{prefix}.threshold": np.array(threshold),
+        f"{prefix}.threshold": np.array(threshold, dtype=np.float32),
         f"{prefix}.children": np.array(children, dtype=np.int32),
-        f"{prefix}.value": np.array(value),
+        f"{prefix}.value": np.array(value, dtype=np.float32),
         f"{prefix}.root": np.array(roots, dtype=np.int32),
     }
 
@@ -204,7 +209,7 @@ def _walk(head: Tensors, dense: Matrix) -> Matrix:
         right = dense[row, head["trees.feature"][node]] > head["trees.threshold"][node]
         after = head["trees.children"][node, right.astype(np.int64)]
         if (after == node).all():
-            total: Matrix = head["trees.value"][node].sum(axis=1)
+            total: Matrix = head["trees.value"][node].sum(axis=1, dtype=np.float64)
             return total
         node = after.astype(np.int64)
 
