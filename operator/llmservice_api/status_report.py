@@ -61,7 +61,7 @@ class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
         None  # mean wait under SSJF / under FCFS, Shadow and Enforce
     )
     learned: int = 0  # outcomes that the predictor has learned from, its peers' included
-    timeouts: int = 0  # predictions that came too late to be used
+    timeouts: int = 0  # predictions that came after the deadline
     failures: int = 0  # predictions and lessons in which the predictor failed
     models: dict[str, ModelPredictionReport] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class ScriptedPredictor:
     tokens: dict[str, float] = field(default_factory=dict[str, float])
     delay_s: float = 0.0
     mean_tokens: float = 100.0
+    late: bool = False
     error: Exception | None = None
     observed: list[tuple[str, int, bool]] = field(default_factory=list[tuple[str, int, bool]])
 
@@ -48,6 +49,12 @@ class ScriptedPredictor:
             raise self.error
         tokens = self.tokens.get(query.text, 100.0)
         return Prediction(tokens, tokens * 2, "model")
+
+    async def predictions(self, query: PredictionQuery) -> AsyncGenerator[Prediction]:
+        """The same; before it the running mean at once, if `late`."""
+        if self.late:
+            yield self.running_mean(query)
+        yield await self.predict(query)
 
     def running_mean(self, query: PredictionQuery) -> Prediction:
         """The same for all."""

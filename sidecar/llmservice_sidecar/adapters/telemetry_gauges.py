@@ -77,7 +77,7 @@ def _predictor_gauges(predictor: PredictorReport) -> Iterator[Metric]:
         predictor.samples,
     )
     counters = (
-        (names.METRIC_TIMEOUTS, "Predictions that came too late to be used.", predictor.timeouts),
+        (names.METRIC_TIMEOUTS, "Predictions that came after the deadline.", predictor.timeouts),
         (names.METRIC_FAILURES, "Times that the predictor failed.", predictor.failures),
     )
     for name, help_text, count in counters:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +38,10 @@ class Predictor(Protocol):
     """Maps a query to output tokens; never fails a request (deadline, fallback wrap it)."""
 
     async def predict(self, query: PredictionQuery) -> Prediction: ...
+
+    def predictions(self, query: PredictionQuery) -> AsyncGenerator[Prediction]:
+        """What `predict` says, and then a better word if there is one later."""
+        ...
 
     def running_mean(self, query: PredictionQuery) -> Prediction:
         """What is said of such a request without looking at it."""

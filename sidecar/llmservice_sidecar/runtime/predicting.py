@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -71,14 +72,19 @@ class Predicting:
         started_at = clock()
         span = account.child(names.SPAN_PREDICT)
         try:
-            prediction = await predictor.predict(account.call.query)
-            if span.is_recording():
+            async with contextlib.aclosing(predictor.predictions(account.call.query)) as said:
+                prediction = await anext(said)
+                account.running_mean = predictor.running_mean(account.call.query)
+                account.predicted(prediction, duration_s=clock() - started_at)
                 span.set_attributes(prediction_attributes(prediction))
+                span.end()
+                then(prediction)
+                async for late in said:
+                    account.prediction = late
+                    then(late)
         finally:
-            span.end()
-        account.running_mean = predictor.running_mean(account.call.query)
-        account.predicted(prediction, duration_s=clock() - started_at)
-        then(prediction)
+            if span.is_recording():  # cancelled before there was a word
+                span.end()
 
 
 def model_reports(trust: Trust) -> dict[str, ModelPredictionReport]:

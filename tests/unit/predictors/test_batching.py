@@ -97,3 +97,39 @@ def test_a_model_that_has_become_fast_gets_larger_batches_again() -> None:
     for _ in range(60):
         size.took(0.00001, queries=1)
     assert size.queries == MAX_BATCH
+
+
+async def test_a_late_answer_still_comes_after_the_fallback() -> None:
+    model = Lengths()
+    predictor = ChainedPredictor(model, origin=READY, timeout_s=0.01, learns=False)
+    heard: list[str] = []
+    async for said in predictor.predictions(query("slow")):
+        heard.append(said.source)
+        model.released.set()
+    assert heard == ["prior", "model"]
+    assert predictor.timeouts == 1
+    await predictor.aclose()
+
+
+async def test_an_answer_in_time_comes_alone() -> None:
+    model = Lengths()
+    model.released.set()
+    predictor = ChainedPredictor(model, origin=READY, timeout_s=10.0, learns=False)
+    heard = [said.source async for said in predictor.predictions(query("quick"))]
+    assert (heard, predictor.timeouts) == (["model"], 0)
+    await predictor.aclose()
+
+
+async def test_who_has_left_is_not_predicted_for() -> None:
+    model = Lengths()
+    predictor = ChainedPredictor(model, origin=READY, timeout_s=10.0, learns=False)
+    first = asyncio.create_task(predictor.predict(query("first")))
+    gone = asyncio.create_task(predictor.predict(query("gone")))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait({gone})
+    model.released.set()
+    await first
+    await predictor.settled()
+    assert model.batches == [1]
+    await predictor.aclose()

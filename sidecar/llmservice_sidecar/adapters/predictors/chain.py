@@ -8,11 +8,12 @@ fallback at once, and the trouble is counted, logged and reported instead of rai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from llmservice_sidecar.adapters.predictors.history import History
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-MAX_WAITING: Final = 256  # predictions behind a stuck model; more get the fallback at once
+MAX_WAITING: Final = 1024  # predictions behind a stuck model; more get the fallback at once
 MAX_UNLEARNED: Final = 2048  # outcomes not learned yet; the oldest are dropped
 OUTCOMES_PER_TURN: Final = 4  # learned before predictions get their turn again
 LOG_EVERY: Final = 1000  # failures: one line each would drown the log
@@ -130,24 +131,36 @@ class ChainedPredictor:
 
     @property
     def timeouts(self) -> int:
-        """Predictions that came too late to be used."""
+        """Predictions that came after the deadline."""
         return self._timeouts
 
     async def predict(self, query: PredictionQuery) -> Prediction:
         """Output tokens of a request, within the deadline."""
+        async with contextlib.aclosing(self.predictions(query)) as said:
+            return await anext(said)
+
+    async def predictions(self, query: PredictionQuery) -> AsyncGenerator[Prediction]:
+        """Output tokens within the deadline; then, if only the model was late, its word as well.
+
+        In a burst all but the first are late, and just then the order of the queue matters.
+        """
         if self._model is None or self._closed or len(self._waiting) >= MAX_WAITING:
-            return self._history.predict(query)
+            yield self._history.predict(query)
+            return
         answer: Future[Prediction | None] = Future()
         self._waiting.append((query, answer))
         self._plan_turn()
+        coming = asyncio.wrap_future(answer)
         try:
-            done, _ = await asyncio.wait({asyncio.wrap_future(answer)}, timeout=self._timeout_s)
+            in_time, _ = await asyncio.wait({coming}, timeout=self._timeout_s)
+            if not in_time:
+                self._timeouts += 1
+                yield self._history.predict(query)
+            said = await coming
+            if said is not None or in_time:
+                yield said or self._history.predict(query)
         finally:
-            answer.cancel()  # late, or nobody waits any more; no effect on one that is here
-        if not done:
-            self._timeouts += 1
-            return self._history.predict(query)
-        return answer.result() or self._history.predict(query)
+            answer.cancel()  # nobody waits any more; no effect on one that is here
 
     def running_mean(self, query: PredictionQuery) -> Prediction:
         """The fallback's word, at once."""
