@@ -73,13 +73,18 @@ class Measured:
 
 def measure(spec: str, answers: Answers, store: Store, *, online: bool = False) -> Measured:
     """Kept, or asked now. `spec`: as `llmservice eval` takes it. ValueError: it cannot be had."""
-    key = spec, online, answers.digest, *depends_on(spec)
+    key = key_of(spec, answers, online=online)
     kept = store.get(*key)
     if kept is None:
         kept = _asked(spec, answers, online=online)
         store.put(*key, value=kept)
     val, test = (_unpacked(kept[part]) for part in ("val", "test"))
     return Measured(val, test, kept["resident_mib"])
+
+
+def key_of(spec: str, answers: Answers, *, online: bool) -> tuple[object, ...]:
+    """Everything that what it says depends on."""
+    return spec, online, answers.digest, *depends_on(spec)
 
 
 def _asked(spec: str, answers: Answers, *, online: bool) -> dict[str, Any]:

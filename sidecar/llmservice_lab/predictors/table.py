@@ -21,12 +21,13 @@ from llmservice_lab.predictors.dataset import read_lengths
 from llmservice_lab.predictors.document import Line, Page, generated, put_between_marks
 from llmservice_lab.predictors.judging import means_of, rows_of
 from llmservice_lab.predictors.levels import levelled
-from llmservice_lab.predictors.measuring import Answers, Measured, combined, measure
+from llmservice_lab.predictors.measuring import LAB, Answers, Measured, combined, key_of, measure
 from llmservice_lab.predictors.share import Work
 from llmservice_lab.predictors.share_table import share_lines, works_of
 from llmservice_lab.predictors.store import Store, default_folder, digest_of
 from llmservice_lab.provenance import commit, hardware
 
+_JUDGING: Final = tuple(LAB / f"{name}.py" for name in ("judging", "figures", "levels", "table"))
 DOCUMENT: Final = Path("docs/predictors.md")
 COLUMNS: Final = (
     "predictor",
@@ -110,10 +111,19 @@ def as_csv(lines: Sequence[Line]) -> str:
 
 
 def _line(contestant: Contestant, answers: Answers, store: Store) -> Line:
+    """Kept, or measured and judged now."""
     _note(f"measuring {contestant.name}")
     specs = contestant.parts or (contestant.spec,)
-    parts = [measure(spec, answers, store, online=contestant.online) for spec in specs]
-    return judged(contestant, answers, parts[0] if len(parts) == 1 else combined(parts))
+    online = contestant.online
+    keys = [key_of(spec, answers, online=online) for spec in specs]
+    key = ("line", contestant.name, contestant.levelled, keys, *map(digest_of, _JUDGING))
+    kept = store.get(*key)
+    if kept is None:
+        parts = [measure(spec, answers, store, online=online) for spec in specs]
+        line = judged(contestant, answers, parts[0] if len(parts) == 1 else combined(parts))
+        kept = {"rows": line.rows, "means": line.means, "resident_mib": line.resident_mib}
+        store.put(*key, value=kept)
+    return Line(contestant, kept["rows"], kept["means"], kept["resident_mib"])
 
 
 def judged(contestant: Contestant, answers: Answers, measured: Measured) -> Line:
