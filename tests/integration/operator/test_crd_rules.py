@@ -148,10 +148,8 @@ BAD = (
         "a predictor from elsewhere", "spec.predictor.uri", "must be file:///path",
         "spec.predictor.uri", predictor={"uri": "s3://bucket/state"},
     ),
-    bad(
-        "a fine-tuned predictor that is nowhere", "spec.predictor", "kind FineTuned needs uri",
-        "spec.predictor", predictor={"kind": "FineTuned"},
-    ),
+    bad("a predictor nowhere", "spec.predictor", "kind FineTuned", "spec.predictor",
+        predictor={"kind": "FineTuned"}),
     bad(
         "spans to a bare host", "spec.tracing.exporterEndpoint", "must be an http:// or https://",
         "spec.tracing.exporterEndpoint", tracing={"exporterEndpoint": "collector:4317"},
