@@ -13,7 +13,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from llmservice_lab.predictors.ceiling import CEILINGS
 from llmservice_lab.predictors.contestants import Contestant, contestants_of
@@ -117,7 +117,7 @@ def _line(contestant: Contestant, answers: Answers, store: Store) -> Line:
     online = contestant.online
     keys = [key_of(spec, answers, online=online) for spec in specs]
     key = ("line", contestant.name, contestant.levelled, keys, *map(digest_of, _JUDGING))
-    kept = store.get(*key)
+    kept: dict[str, Any] | None = store.get(*key)
     if kept is None:
         parts = [measure(spec, answers, store, online=online) for spec in specs]
         line = judged(contestant, answers, parts[0] if len(parts) == 1 else combined(parts))
