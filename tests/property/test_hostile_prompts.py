@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
+import pytest
 from llmservice_api.sidecar_config import ModelConfig, PredictorConfig
 from llmservice_sidecar.adapters.openai_request import CallContext, OpenAIRequests
 from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor
@@ -119,6 +120,7 @@ async def check(predictor: ChainedPredictor, query: PredictionQuery) -> None:
         assert 1 <= said.p50_tokens <= said.p90_tokens, query
 
 
+@pytest.mark.timeout(400)
 async def test_ten_thousand_hostile_prompts_are_predicted_and_learned_from() -> None:
     rng = random.Random(11)
     requests = OpenAIRequests(
