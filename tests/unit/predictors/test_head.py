@@ -176,21 +176,37 @@ def test_quantiles_follow_the_errors_that_were_made() -> None:
     rng = random.Random(7)
     errors = [rng.expovariate(1.0) - 1.0 for _ in range(3 * WINDOW)]
     for error in errors:
-        calibration.learn(error)
+        calibration.learn(error, log_tokens=5.0, deviation=1.0)
     for level in (0.5, 0.9):
         reach = math.log(calibration.quantile(0.0, 1.0, level=level))
         share = sum(error <= reach for error in errors) / len(errors)
         assert share == pytest.approx(level, abs=0.03)
 
 
+def test_the_mean_is_right_over_all_although_errors_differ_in_shape() -> None:
+    calibration = Calibration()
+    rng = random.Random(12)
+    actual, predicted = 0.0, 0.0
+    for number in range(4000):
+        wild = rng.random() < 0.5  # wide and cut above, or narrow with a tail
+        deviation = 1.2 if wild else 0.2
+        z = min(rng.gauss(0.0, 1.0), 0.5) if wild else rng.expovariate(1.0) - 0.7
+        if number >= 2000:
+            predicted += calibration.mean(5.0, deviation)
+            actual += math.exp(5.0 + deviation * z)
+        calibration.learn(z, log_tokens=5.0, deviation=deviation)
+    assert predicted / actual == pytest.approx(1.0, abs=0.05)
+
+
 def test_the_window_of_errors_survives_and_is_bounded() -> None:
     calibration, copy = Calibration(), Calibration()
     for number in range(WINDOW + 10):
-        calibration.learn(math.sin(number))
+        calibration.learn(math.sin(number), log_tokens=5.0, deviation=0.5)
     recent = calibration.recent()
     assert len(recent) == WINDOW
     assert recent[-1] == math.sin(WINDOW + 9)
-    copy.restore(recent)
+    copy.restore(recent, calibration.totals)
     assert np.array_equal(copy.recent(), recent)
+    assert copy.mean(5.0, 0.5) == pytest.approx(calibration.mean(5.0, 0.5), rel=0.01)
     copy.restart()
     assert len(copy.recent()) == 0

@@ -2,7 +2,8 @@
 
 The exponential of a mean logarithm is neither the mean nor, when errors are skewed, the median. So
 recent errors decide, each in units of the spread that had been predicted for it; before there are
-any, errors are taken as normal.
+any, errors are taken as normal. Kinds of work differ in the shape of their errors, so what the mean
+comes to over all requests is put right by what it came to.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from llmservice_sidecar.adapters.predictors.features import Vector
 
 WINDOW: Final = 2048  # recent errors that count: the median's own error is about a point
 ASSUMED: Final = 64  # normal errors that count beside them
-SORT_EVERY: Final = 16  # outcomes between two looks at the window
+SORT_EVERY: Final = 16  # outcomes at most between two looks at the window
 POINTS: Final = 32  # quantiles that the mean is made of
 LARGEST_Z: Final = 6.0
 LARGEST_LOG_RATIO: Final = 3.0  # 20 times
+LARGEST_BIAS: Final = 2.0  # times too long or too short in the mean
 
 _NORMAL: Final = NormalDist()
 _ASSUMED: Final = np.array([_NORMAL.inv_cdf((i + 0.5) / ASSUMED) for i in range(ASSUMED)])
@@ -33,14 +35,19 @@ class Calibration:
     def __init__(self) -> None:
         self.own: Vector = np.zeros(WINDOW)
         self.learned = 0
+        self.totals: Vector = np.zeros(2)  # tokens predicted in the mean, tokens that came
         self._of_peers: dict[str, Vector] = {}
+        self._totals_of_peers: dict[str, Vector] = {}
         self._sort()
 
-    def learn(self, z: float) -> None:
-        """One error: (actual - predicted) / predicted spread, in log tokens."""
+    def learn(self, z: float, *, log_tokens: float, deviation: float) -> None:
+        """One error of an estimate: (actual - predicted) / predicted spread, in log tokens."""
+        log_ratio = max(-LARGEST_LOG_RATIO, min(z * deviation, LARGEST_LOG_RATIO))
+        predicted, came = self._smeared(log_tokens, deviation), math.exp(log_tokens + log_ratio)
+        self.totals = self.totals * (1.0 - 1.0 / WINDOW) + (predicted, came)
         self.own[self.learned % WINDOW] = max(-LARGEST_Z, min(z, LARGEST_Z))
         self.learned += 1
-        if self.learned % SORT_EVERY == 0 or self.learned <= SORT_EVERY:
+        if self.learned % min(1 + self.learned // 256, SORT_EVERY) == 0:
             self._sort()
 
     def recent(self) -> Vector:
@@ -49,24 +56,29 @@ class Calibration:
             return self.own[: self.learned].copy()
         return np.roll(self.own, -(self.learned % WINDOW))
 
-    def restore(self, errors: Vector) -> None:
-        """Own errors as `recent` gave them; the latest count if there are too many."""
+    def restore(self, errors: Vector, totals: Vector) -> None:
+        """Own errors as `recent` gave them (the latest, if too many) and `totals`."""
+        self.totals = totals.copy()
         kept = errors[-WINDOW:]
         self.own[: len(kept)] = np.clip(kept, -LARGEST_Z, LARGEST_Z)
         self.learned = len(kept)
         self._sort()
 
-    def absorb(self, peer: str, errors: Vector) -> None:
+    def absorb(self, peer: str, errors: Vector, totals: Vector) -> None:
         """Errors of another replica, in place of those it had sent before; none: forget it."""
         self._of_peers.pop(peer, None)
+        self._totals_of_peers.pop(peer, None)
         if len(errors):
+            self._totals_of_peers[peer] = totals
             self._of_peers[peer] = np.clip(errors[-WINDOW:], -LARGEST_Z, LARGEST_Z)
         self._sort()
 
     def restart(self) -> None:
         """As before any outcome."""
         self.learned = 0
+        self.totals = np.zeros(2)
         self._of_peers.clear()
+        self._totals_of_peers.clear()
         self._sort()
 
     def quantile(self, log_tokens: float, deviation: float, *, level: float) -> float:
@@ -75,6 +87,9 @@ class Calibration:
 
     def mean(self, log_tokens: float, deviation: float) -> float:
         """Expected tokens: the mean over recent errors (Duan's smearing estimate, 1983)."""
+        return self._smeared(log_tokens, deviation) * self._bias
+
+    def _smeared(self, log_tokens: float, deviation: float) -> float:
         ratios = np.exp(np.clip(deviation * self._points, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))
         return math.exp(log_tokens) * float(ratios.mean())
 
@@ -82,6 +97,11 @@ class Calibration:
         own = self.own[: min(self.learned, WINDOW)]
         self._sorted = np.sort(np.concatenate((_ASSUMED, own, *self._of_peers.values())))
         self._points = self._at(_LEVELS)
+        predicted, came = sum(self._totals_of_peers.values(), self.totals)
+        known = len(self._sorted) - ASSUMED
+        share = known / (known + ASSUMED)
+        bias = 1.0 + share * (float(came / predicted) - 1.0) if predicted > 0.0 else 1.0
+        self._bias = max(1.0 / LARGEST_BIAS, min(bias, LARGEST_BIAS))
 
     def _at(self, level: float | Vector) -> Vector:
         """Quantiles of the errors, between two of them in proportion."""

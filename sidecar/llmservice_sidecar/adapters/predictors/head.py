@@ -70,6 +70,7 @@ class Lesson:
     hashed: Evidence
     mix: Evidence
     errors: Vector  # recent, standardised
+    totals: Vector  # tokens predicted in the mean, tokens that came
 
     def parts(self) -> tuple[Evidence, Evidence, Evidence]:
         """Evidence in the order of `Head.regressions`."""
@@ -81,12 +82,14 @@ class Lesson:
             mine.plus(its) for mine, its in zip(self.parts(), other.parts(), strict=True)
         )
         errors = np.concatenate((other.errors, self.errors))
-        return Lesson(self.samples + other.samples, dense, hashed, mix, errors)
+        totals = self.totals + other.totals
+        return Lesson(self.samples + other.samples, dense, hashed, mix, errors, totals)
 
     def times(self, factor: float) -> Lesson:
         """As if told by that share (0..1) of the samples."""
         dense, hashed, mix = (part.times(factor) for part in self.parts())
-        return Lesson(round(self.samples * factor), dense, hashed, mix, self.errors)
+        samples = round(self.samples * factor)
+        return Lesson(samples, dense, hashed, mix, self.errors, self.totals * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class Head:
             error = drawn_beyond(before, log_tokens, level=(self.samples * GOLDEN) % 1.0)
         z = (error - before.mean) / before.deviation
         self._adjust(views, description, target=target, error=error)
-        self.calibration.learn(z)
+        self.calibration.learn(z, log_tokens=before.mean, deviation=before.deviation)
         self.samples += 1
         self.since_restart += 1
         if self._surprised(z):
@@ -180,7 +183,8 @@ class Head:
                 mine.minus(its)
                 for mine, its in zip((dense, hashed, mix), told.parts(), strict=True)
             )
-        return Lesson(self.since_restart, dense, hashed, mix, self.calibration.recent())
+        errors, totals = self.calibration.recent(), self.calibration.totals
+        return Lesson(self.since_restart, dense, hashed, mix, errors, totals)
 
     def absorb(self, peer: str, lesson: Lesson | None) -> None:
         """Another replica's lesson in place of its last one; None: forget that replica.
@@ -197,13 +201,14 @@ class Head:
         self._peers.pop(peer, None)
         if lesson is not None:
             self._peers[peer] = lesson
-        self.calibration.absorb(peer, np.zeros(0) if lesson is None else lesson.errors)
+        errors = np.zeros(0) if lesson is None else lesson.errors
+        self.calibration.absorb(peer, errors, np.zeros(2) if lesson is None else lesson.totals)
 
     def restore(self, lesson: Lesson) -> None:
         """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
         self._believe(lesson.parts())
         self.samples = self.since_restart = lesson.samples
-        self.calibration.restore(lesson.errors)
+        self.calibration.restore(lesson.errors, lesson.totals)
 
     def told_by(self, peer: str) -> Lesson | None:
         """What a replica told, as far as it is not forgotten."""

@@ -23,14 +23,14 @@ from llmservice_sidecar.adapters.predictors.head import INPUTS, MIX, Head, Lesso
 from llmservice_sidecar.adapters.predictors.regression import Evidence
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 MAX_BYTES: Final = 300_000
 MAX_SAMPLES: Final = 1e12
 MAX_NUMBER: Final = 1e12
 ROUNDING: Final = 1.01  # correlations may exceed one by what half precision rounds
 HALF: Final = 6e4  # the largest number in half precision, roughly
 LEAST_SCALE: Final = 1e-6
-LEAST_PRECISION: Final = 0.01  # a four-hundredth of the prior: bins that tell less are left out
+LEAST_PRECISION: Final = 1e-4  # many words that were met once tell much together
 
 Tensor = npt.NDArray[Any]
 Tensors = dict[str, Tensor]
@@ -126,6 +126,7 @@ def lesson_tensors(key: str, lesson: Lesson) -> Tensors:
     return {
         f"{key}.samples": np.array([lesson.samples], np.int64),
         f"{key}.errors": lesson.errors.astype(np.float16),
+        f"{key}.totals": lesson.totals,
         f"{key}.hashed.bins": bins.astype(np.uint16),
         f"{key}.hashed.precision": np.clip(hashed.precision[bins], 0.0, HALF).astype(np.float16),
         f"{key}.hashed.shift": np.clip(hashed.shift[bins], -HALF, HALF).astype(np.float16),
@@ -146,7 +147,10 @@ def lesson_of(key: str, tensors: Tensors) -> Lesson:
         hashed=_diagonal(f"{key}.hashed", tensors),
         mix=_full(f"{key}.mix", tensors, shape=(len(MIX), 1)),
         errors=take(tensors, f"{key}.errors", shape=None),
+        totals=take(tensors, f"{key}.totals", shape=(2,)),
     )
+    if lesson.totals.min() < 0.0:
+        raise PayloadError(f"{key}.totals {lesson.totals.tolist()}; expected none below zero")
     try:
         _UNTAUGHT.check(lesson.parts())
     except ValueError as error:
