@@ -12,6 +12,7 @@ from typing import Final, TypedDict
 
 from llmservice_lab.predictors.asking import OnStep, ask, ask_online
 from llmservice_lab.predictors.baselines import BASELINES, fit_baseline
+from llmservice_lab.predictors.counted import PROMPT_LENGTH, counted
 from llmservice_lab.predictors.dataset import SPLITS, Sample, read_lengths
 from llmservice_lab.predictors.judging import EvalRow, SourceMean, means_of, rows_of
 from llmservice_lab.predictors.loading import Candidate, learned, load
@@ -57,7 +58,7 @@ def evaluate(plan: EvalPlan, *, on_step: Callable[[str, int, int], None]) -> Eva
     samples = read_lengths(plan.lengths, splits=splits)
     if not samples:
         raise ValueError(f"{plan.lengths} has no complete answers of chat models in {plan.split}")
-    candidates = [_candidate(name, plan) for name in plan.predictors]
+    candidates = [_candidate(name, plan, samples) for name in plan.predictors]
     rows: list[EvalRow] = []
     sources: list[SourceMean] = []
     for candidate in candidates:
@@ -89,10 +90,13 @@ def _judged(
     return rows, means_of(candidate.name, samples, said, rows)
 
 
-def _candidate(name: str, plan: EvalPlan) -> Candidate:
+def _candidate(name: str, plan: EvalPlan, samples: Sequence[Sample]) -> Candidate:
     if name not in BASELINES:
         return load(name)
     table = plan.train or plan.lengths
     train = read_lengths(table, splits=("train",))
     val = read_lengths(table, splits=("val",)) if train else []
-    return Candidate(name, fit_baseline(name, train, val).served, by_model=False)
+    fitted = fit_baseline(name, train, val)
+    if name == PROMPT_LENGTH:
+        return Candidate(name, lambda: counted(fitted, samples), by_model=False)
+    return Candidate(name, fitted.served, by_model=False)

@@ -23,6 +23,7 @@ from llmservice_sidecar.runtime.ports import PredictionQuery
 import llmservice_lab.predictors as lab
 from llmservice_lab.predictors.asking import BatchPredictor, ask, ask_online
 from llmservice_lab.predictors.baselines import BASELINES, fit_baseline
+from llmservice_lab.predictors.counted import PROMPT_LENGTH, counted
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.judging import Said
 from llmservice_lab.predictors.loading import Candidate, learned, load
@@ -43,7 +44,11 @@ _EMBEDDING: Final = (
     SERVED / "features.py",
     SERVED / "cues.py",
 )
-_WITH_EMBEDDING: Final = ("embedding-lightgbm", "blend")
+_MORE: Final = {
+    "embedding-lightgbm": _EMBEDDING,
+    "blend": _EMBEDDING,
+    PROMPT_LENGTH: (LAB / "counted.py",),
+}
 _PROXIES: Final = tuple(
     SERVED / f"{name}.py" for name in ("onnx_proxy", "proxy_card", "proxy_text")
 )
@@ -128,8 +133,11 @@ class _Once:
 def _baseline(spec: str, answers: Answers) -> dict[str, Any]:
     """Sentence embeddings that are kept spare minutes; what one costs is seen of a few prompts."""
     fitted = fit_baseline(spec, answers.train, answers.val)
+    asked: BatchPredictor = fitted
+    if spec == PROMPT_LENGTH:
+        asked = counted(fitted, answers.val, answers.test)
     val, test = (
-        ask(fitted, part, by_model=False, on_step=_silent) for part in (answers.val, answers.test)
+        ask(asked, part, by_model=False, on_step=_silent) for part in (answers.val, answers.test)
     )
     timed = random.Random(SEED).sample(  # noqa: S311 - a choice of prompts, no secret
         range(len(answers.test)), min(TIMED, len(answers.test))
@@ -162,7 +170,7 @@ def _mean(parts: Sequence[Said]) -> Said:
 def depends_on(spec: str) -> list[str]:
     """Digests of the artefact and of the code that makes what it says."""
     if spec in BASELINES:
-        files = (*_ASKING, *_FITTING, *(_EMBEDDING if spec in _WITH_EMBEDDING else ()))
+        files = (*_ASKING, *_FITTING, *_MORE.get(spec, ()))
     elif Path(spec).is_dir():
         files = (*_ASKING, *_PROXIES, Path(spec))
     else:

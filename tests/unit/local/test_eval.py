@@ -99,6 +99,16 @@ def test_a_file_without_split_is_all_test_and_untrained_baselines_work(tmp_path:
     assert "no rows with split train" in cause
 
 
+def test_prompt_length_goes_by_the_recorded_count(tmp_path: Path) -> None:
+    rows = [
+        {"source": "s", "prompt": f"p{n}", "model": "m", "output_tokens": n, "prompt_tokens": n}
+        for n in range(10, 30)
+    ]
+    path = write_lengths(tmp_path / "counted.jsonl", rows)
+    document = run("--lengths", str(path), "--predictor", "prompt-length")
+    assert document["rows"][0]["tau_b"] == pytest.approx(1.0)
+
+
 def test_baselines_learn_from_another_table(tmp_path: Path, lengths: Path) -> None:
     rows = [row for row in answers() if row["split"] == "test"]
     path = write_lengths(tmp_path / "test.jsonl", rows)
