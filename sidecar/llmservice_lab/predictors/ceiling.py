@@ -8,7 +8,7 @@ where it has several models, one by all others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,6 +17,8 @@ from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.figures import Vector
 from llmservice_lab.predictors.judging import Said, by_source_and_model
 
+LEAST_SHARE: Final = 0.5  # of a model's answers in a source
+
 
 def another_sample(samples: Sequence[Sample]) -> tuple[list[Sample], Said]:
     """Each answer predicted by another one of the same model to the same prompt, in a circle."""
@@ -24,9 +26,10 @@ def another_sample(samples: Sequence[Sample]) -> tuple[list[Sample], Said]:
     for place, sample in enumerate(samples):
         places.setdefault((sample.source, sample.model, sample.prompt), []).append(place)
     several = [mine for mine in places.values() if len(mine) > 1]
-    pairs = [(mine[at], mine[at - 1]) for mine in several for at in range(len(mine))]
-    said = np.array([float(samples[other].output_tokens) for _, other in pairs])
-    return [samples[place] for place, _ in pairs], _said(said)
+    before = {mine[at]: mine[at - 1] for mine in several for at in range(len(mine))}
+    kept = _mostly(samples, before)
+    said = np.array([float(samples[before[place]].output_tokens) for place in kept])
+    return [samples[place] for place in kept], _said(said)
 
 
 def other_models(samples: Sequence[Sample]) -> tuple[list[Sample], Said]:
@@ -41,15 +44,24 @@ def other_models(samples: Sequence[Sample]) -> tuple[list[Sample], Said]:
     places: dict[tuple[str, str], list[int]] = {}
     for place, sample in enumerate(samples):
         places.setdefault((sample.source, sample.prompt), []).append(place)
-    kept: list[int] = []
-    said: list[float] = []
+    said: dict[int, float] = {}
     for mine in places.values():
         for place in mine:
             others = [each for each in mine if samples[each].model != samples[place].model]
             if others:
-                kept.append(place)
-                said.append(float((logs[others] - levels[others]).mean() + levels[place]))
-    return [samples[place] for place in kept], _said(np.exp(said))
+                said[place] = float((logs[others] - levels[others]).mean() + levels[place])
+    kept = _mostly(samples, said)
+    return [samples[place] for place in kept], _said(np.exp([said[place] for place in kept]))
+
+
+def _mostly(samples: Sequence[Sample], known: Collection[int]) -> list[int]:
+    """Places that are known, of the models of which most are: a few duplicates show no ceiling."""
+    kept: list[int] = []
+    for index in by_source_and_model(samples).values():
+        mine = [place for place in index.tolist() if place in known]
+        if len(mine) >= LEAST_SHARE * len(index):
+            kept += mine
+    return kept
 
 
 def _said(tokens: Vector) -> Said:

@@ -130,6 +130,12 @@ def test_another_sample_predicts_each_answer_by_a_different_one_of_its_model_and
     ]
 
 
+def test_a_few_duplicates_show_no_ceiling() -> None:
+    samples = [sample("p", 10), sample("p", 20), *(sample(str(n), n) for n in range(9))]
+    kept, said = another_sample(samples)
+    assert (kept, len(said.mean)) == ([], 0)
+
+
 def test_other_models_take_their_own_level_out() -> None:
     """The second writes ten times as much as the first, on the same prompts."""
     samples = [sample(str(n), n, model="a") for n in (1, 10, 100)]
