@@ -17,6 +17,7 @@ from llmservice_lab.predictors.figures import coverage, mae, tau_b
 
 PROMPTS_PER_KNOT: Final = 40
 MOST_KNOTS: Final = 24
+LINE_SHARE: Final = 0.1
 P50: Final = 0.5
 P90: Final = 0.9
 MIN_ANSWERS: Final = 20  # of a model in a source, for its rank correlation
@@ -68,41 +69,69 @@ def scored(
 
 
 def fit_calibration(rows: Scored) -> Calibration:
-    """A table with a knot for every 40 prompts, at most 24.
+    """A table with a knot for every 40 prompts, at most 24, and one far out on both sides.
 
-    ln tokens rise with the score (pool adjacent violators); the quantiles are those of
-    (ln tokens - its line) / spread among the answers of a knot and its two neighbours.
+    ln tokens rise with the score (pool adjacent violators, a tenth of a straight line mixed in, so
+    that pools and ends keep the scores' order); the quantiles are those of (ln tokens - its line) /
+    spread among the answers of a knot and its two neighbours.
     """
-    order = np.argsort(rows.score, kind="stable")
-    score, weight = rows.score[order], rows.weight[order]
-    log_tokens, spread = rows.log_tokens[order], rows.spread[order]
-    knots = int(np.clip(weight.sum() / PROMPTS_PER_KNOT, 1, MOST_KNOTS))
+    bins = _knots_of(rows)
+    weights = np.bincount(bins, rows.weight).astype(np.float64)
+    places = np.bincount(bins, rows.weight * rows.score) / weights
+    slope = _slope(rows)
+    line = slope * (places - np.average(rows.score, weights=rows.weight))
+    middles = _rising(np.bincount(bins, rows.weight * rows.log_tokens) / weights, line, weights)
+    rest = rows.log_tokens - np.interp(rows.score, places, middles)
+    ratio, p50, p90 = np.zeros(len(places)), np.zeros(len(places)), np.zeros(len(places))
+    for knot in range(len(places)):
+        near = np.abs(bins - knot) <= 1
+        ratio[knot] = np.log(np.average(np.exp(rest[near]), weights=rows.weight[near]))
+        normed = rest[near] / rows.spread[near]
+        p50[knot] = weighted_quantile(normed, rows.weight[near], P50)
+        p90[knot] = weighted_quantile(normed, rows.weight[near], P90)
+    means = _rising(middles + ratio, line, weights)
+    far = places[-1] - places[0] if slope > 0 else 0.0
+    return Calibration(
+        scores=_extended(places, far),
+        log_tokens=_extended(middles, slope * far),
+        log_mean_ratio=_extended(means - middles, 0.0, also=far > 0),
+        p50=_extended(p50, 0.0, also=far > 0),
+        p90=_extended(p90, 0.0, also=far > 0),
+    )
+
+
+def _knots_of(rows: Scored) -> npt.NDArray[np.int64]:
+    """Per answer its knot; knots are about equally heavy and in order of the score."""
+    knots = int(np.clip(rows.weight.sum() / PROMPTS_PER_KNOT, 1, MOST_KNOTS))
     # Equal scores belong to one knot; else its place on the line would be a matter of order.
-    _, same = np.unique(score, return_inverse=True)
-    mass = np.bincount(same, weight)
+    _, same = np.unique(rows.score, return_inverse=True)
+    mass = np.bincount(same, rows.weight)
     middle = (np.cumsum(mass) - mass / 2) / mass.sum()
     _, bins = np.unique((middle * knots).astype(int)[same], return_inverse=True)
-    knots = int(bins.max()) + 1
-    weights = np.bincount(bins, weight)
-    places = np.bincount(bins, weight * score) / weights
-    middles = _ascending(
-        np.bincount(bins, weight * log_tokens) / weights, weights.astype(np.float64)
+    return bins.astype(np.int64)
+
+
+def _slope(rows: Scored) -> float:
+    """Of the straight line from scores to ln tokens by least squares; 0 for one that descends."""
+    apart = rows.score - np.average(rows.score, weights=rows.weight)
+    square = float(np.sum(rows.weight * apart**2))
+    return (
+        max(float(np.sum(rows.weight * apart * rows.log_tokens)) / square, 0.0) if square else 0.0
     )
-    rest = log_tokens - np.interp(score, places, middles)
-    ratio, p50, p90 = np.zeros(knots), np.zeros(knots), np.zeros(knots)
-    for knot in range(knots):
-        near = np.abs(bins - knot) <= 1
-        ratio[knot] = np.log(np.average(np.exp(rest[near]), weights=weight[near]))
-        normed = rest[near] / spread[near]
-        p50[knot] = weighted_quantile(normed, weight[near], P50)
-        p90[knot] = weighted_quantile(normed, weight[near], P90)
-    return Calibration(
-        scores=tuple(places.tolist()),
-        log_tokens=tuple(middles.tolist()),
-        log_mean_ratio=tuple(ratio.tolist()),
-        p50=tuple(p50.tolist()),
-        p90=tuple(p90.tolist()),
-    )
+
+
+def _rising(values: npt.NDArray[np.floating], line: Vector, weights: Vector) -> Vector:
+    """The nearest values that do not descend, mixed with a line of the same mean."""
+    level = float(np.average(values, weights=weights))
+    pooled = _ascending(np.asarray(values, dtype=np.float64), weights)
+    return (1 - LINE_SHARE) * pooled + LINE_SHARE * (level + line)
+
+
+def _extended(values: Vector, step: float, *, also: bool = False) -> tuple[float, ...]:
+    """The values with one more on both sides, a step away; `also` for a step of 0."""
+    if step == 0.0 and not also:
+        return tuple(values.tolist())
+    return (float(values[0] - step), *values.tolist(), float(values[-1] + step))
 
 
 def source_figures(rows: Scored, calibration: Calibration) -> dict[str, Figures]:

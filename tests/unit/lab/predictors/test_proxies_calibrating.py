@@ -63,7 +63,16 @@ def test_equal_scores_make_one_knot() -> None:
 def test_two_scores_make_two_knots_however_often_they_occur() -> None:
     samples, scores = answers(100)
     two = {prompt: Score(float(score.value > 5), 1.0) for prompt, score in scores.items()}
-    assert fit_calibration(scored(samples, two, {})).scores == pytest.approx((0.0, 1.0))
+    assert fit_calibration(scored(samples, two, {})).scores[1:-1] == pytest.approx((0.0, 1.0))
+
+
+def test_predictions_keep_the_order_of_the_scores_even_beyond_those_seen() -> None:
+    table = fit_calibration(scored(*answers(1000, slope=0.2), {}))
+    scores = np.linspace(table.scores[0], table.scores[-1], 500)
+    means = [table.log_quantiles(float(score), 1.0)[0] for score in scores]
+    assert np.all(np.diff(means) > 0)
+    assert table.scores[0] < 2
+    assert table.scores[-1] > 7
 
 
 def test_a_wide_spread_widens_the_quantile_of_its_prompt_alone() -> None:
