@@ -211,7 +211,8 @@ class _Run:
             self._start(self._gate.update(life.request_id, generated=1, now=now), now)
         if progress.finished:
             self._tell_progress(now)
-            for index in progress.finished:
+            # Engines list those of one step each in its own order; what is learned depends on it.
+            for index in sorted(progress.finished):
                 self._end_slice(self._lives[index], now)
         if self._obeyed != self._trusted():
             self._obeyed = self._trusted()
