@@ -124,20 +124,20 @@ async def test_a_deadline_in_the_queue_answers_504(fresh_sidecar: SidecarProcess
     assert (status, answer["error"]["code"]) == (504, "deadline_exceeded")
 
 
-async def test_a_deadline_while_running_answers_504(sidecar: SidecarProcess) -> None:
-    status, _, answer = await chat(sidecar, chat_body(900), {"x-request-timeout-ms": "300"})
+async def test_a_deadline_while_running_answers_504(fresh_sidecar: SidecarProcess) -> None:
+    status, _, answer = await chat(fresh_sidecar, chat_body(900), {"x-request-timeout-ms": "300"})
     assert (status, answer["error"]["code"]) == (504, "deadline_exceeded")
-    await settled(sidecar)
+    await settled(fresh_sidecar)
 
 
 async def test_a_deadline_in_the_middle_of_a_stream_is_an_error_event(
-    sidecar: SidecarProcess,
+    fresh_sidecar: SidecarProcess,
 ) -> None:
     body = json.dumps(chat_body(900, stream=True)).encode()
     async with (
         aiohttp.ClientSession() as session,
         session.post(
-            f"{sidecar.http}/v1/chat/completions",
+            f"{fresh_sidecar.http}/v1/chat/completions",
             data=body,
             headers={"x-request-timeout-ms": "400"},
         ) as response,
@@ -147,7 +147,7 @@ async def test_a_deadline_in_the_middle_of_a_stream_is_an_error_event(
     assert response.status == 200
     assert len(events) > 5
     assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
-    await settled(sidecar)
+    await settled(fresh_sidecar)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
