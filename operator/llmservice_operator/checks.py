@@ -147,7 +147,9 @@ def _predictor(service: Service, observed: Observed) -> tuple[Truth, Finding]:
     if predictor.state == "Failed":
         return Truth.FALSE, Finding("PredictorFailed", where)
     if predictor.state == "Ready":
-        return Truth.TRUE, Finding("PredictorLoaded", f"predictor {predictor.kind} answers")
+        text = f"predictor {predictor.kind} answers"
+        remark = f"; replica {worst.pod}: {predictor.message}" if predictor.message else ""
+        return Truth.TRUE, Finding("PredictorLoaded", text + remark)
     return Truth.FALSE, Finding("PredictorLoading", where)
 
 

@@ -20,6 +20,7 @@ from llmservice_api.sidecar_config import (
 from llmservice_api.spec import Predictor, PriorityLevel, Switch, Tracing
 
 from llmservice_operator.desired.metadata import metadata
+from llmservice_operator.desired.model_source import predictor_uri
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
 
@@ -103,7 +104,7 @@ def _from_ms(whole: int | None) -> float | None:
 def _predictor(predictor: Predictor, service: Service) -> PredictorConfig:
     return PredictorConfig(
         kind=predictor.kind,
-        uri=predictor.uri,
+        uri=predictor_uri(service),
         timeout_s=predictor.timeout_milliseconds / 1000,
         online_learning=predictor.online_learning is Switch.ENABLED,
         calibration=CalibrationConfig(

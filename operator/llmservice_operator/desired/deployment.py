@@ -11,7 +11,12 @@ from llmservice_api.spec import Device
 from llmservice_operator.desired.config import static_hash
 from llmservice_operator.desired.engine import engine_container
 from llmservice_operator.desired.metadata import labels, metadata, selector
-from llmservice_operator.desired.model_source import model_mounts, model_volumes
+from llmservice_operator.desired.model_source import (
+    model_mounts,
+    model_volumes,
+    predictor_mounts,
+    predictor_volumes,
+)
 from llmservice_operator.desired.overlay import overlay
 from llmservice_operator.desired.security import pod_security
 from llmservice_operator.desired.sidecar import sidecar_container
@@ -67,6 +72,7 @@ def pod_template(service: Service, *, rendered: Rendering, pull_policy: str) -> 
     engine = engine_container(service, image=rendered.engine_image)
     engine["volumeMounts"] += model_mounts(service)
     sidecar = sidecar_container(service, image=rendered.sidecar_image)
+    sidecar["volumeMounts"] += predictor_mounts(service)
     for container in (engine, sidecar):
         container["imagePullPolicy"] = pull_policy
         # The last lines of the log, for the status of a container that ended in an error.
@@ -106,4 +112,4 @@ def _volumes(service: Service) -> list[Manifest]:
     if service.spec.engine.device is Device.GPU:
         # NCCL and vLLM's workers share tensors there; the default is 64 MiB.
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
-    return volumes + model_volumes(service)
+    return volumes + model_volumes(service) + predictor_volumes(service)

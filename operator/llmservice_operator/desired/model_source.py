@@ -1,8 +1,10 @@
-"""Where a model comes from: URI schemes, and the volume that a claim needs."""
+"""Where the model and the predictor come from: URI schemes, and the volumes that claims need."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from llmservice_api.sidecar_config import PredictorMode
 
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
@@ -10,6 +12,8 @@ from llmservice_operator.service import Service
 SUPPORTED_SCHEMES: Final = ("file", "pvc")
 _MOUNT: Final = "/mnt/models"
 _VOLUME: Final = "model"
+_PREDICTOR_MOUNT: Final = "/mnt/predictor"
+_PREDICTOR_VOLUME: Final = "predictor"
 
 
 def scheme(uri: str) -> str:
@@ -53,3 +57,35 @@ def model_mounts(service: Service) -> list[Manifest]:
     if claim_name(service.spec.model.uri) is None:
         return []
     return [{"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}]
+
+
+def predictor_uri(service: Service) -> str | None:
+    """Where the sidecar finds the predictor in its container, as file:///path."""
+    uri = service.spec.predictor.uri
+    if uri is None or claim_name(uri) is None:
+        return uri
+    path = uri.partition("://")[2].partition("/")[2].strip("/")
+    return f"file://{_PREDICTOR_MOUNT}/{path}"
+
+
+def predictor_volumes(service: Service) -> list[Manifest]:
+    """The pod's volume for the predictor; a `file://` one brings its own by `spec.template`."""
+    claim = _predictor_claim(service)
+    if claim is None:
+        return []
+    source = {"claimName": claim, "readOnly": True}
+    return [{"name": _PREDICTOR_VOLUME, "persistentVolumeClaim": source}]
+
+
+def predictor_mounts(service: Service) -> list[Manifest]:
+    """The sidecar's mount of that volume."""
+    if _predictor_claim(service) is None:
+        return []
+    return [{"name": _PREDICTOR_VOLUME, "mountPath": _PREDICTOR_MOUNT, "readOnly": True}]
+
+
+def _predictor_claim(service: Service) -> str | None:
+    predictor = service.spec.predictor
+    if predictor.uri is None or predictor.mode is PredictorMode.DISABLED:
+        return None  # it is not even read
+    return claim_name(predictor.uri)

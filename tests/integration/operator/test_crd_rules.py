@@ -145,8 +145,12 @@ BAD = (
         queue={"policy": "Gimbal", "policyParameters": {"agingSeconds": "0.0"}},
     ),
     bad(
-        "a predictor from elsewhere", "spec.predictor.uri", "must be file:///path",
+        "a predictor from elsewhere", "spec.predictor.uri", "must be pvc://claim/path, or file:///path",
         "spec.predictor.uri", predictor={"uri": "s3://bucket/state"},
+    ),
+    bad(
+        "a predictor that climbs out", "spec.predictor.uri", "must not contain '..'",
+        "spec.predictor.uri", predictor={"uri": "pvc://claim/../other"},
     ),
     bad("a predictor nowhere", "spec.predictor", "kind FineTuned", "spec.predictor",
         predictor={"kind": "FineTuned"}),
@@ -184,6 +188,7 @@ GOOD = {
     },
     "scaling alone": {"scaling": {"minReplicas": 0, "maxReplicas": 1}},
     "shares in percent": {"rolloutStrategy": {"maxUnavailable": "100%", "maxSurge": "0%"}},
+    "a predictor on a claim": {"predictor": {"kind": "FineTuned", "uri": "pvc://claim/proxy"}},
     "a claim without a path": {"model": {"uri": "pvc://claim"}},
     "a hub model": {"model": {"uri": "hf://owner/name"}},
 }

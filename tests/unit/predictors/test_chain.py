@@ -17,6 +17,7 @@ from llmservice_sidecar.adapters.predictors.chain import (
     LengthModel,
     Origin,
 )
+from llmservice_sidecar.adapters.predictors.health import LATEST
 from llmservice_sidecar.adapters.predictors.history import KEYS, History
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
 from llmservice_sidecar.core.request import Prediction
@@ -97,6 +98,49 @@ async def test_a_broken_model_gives_the_fallback_and_is_counted(
     assert all(1 <= p.output_tokens <= p.p90_tokens <= 100 for p in predictions)
     assert predictor.failures == 20
     assert len(caplog.records) == 1
+    assert predictor.state == "Failed"
+    assert predictor.message.startswith("most predictions fail")
+    await predictor.aclose()
+
+
+class Quotes(Says):
+    """An error text with the prompt in it, as third parties write them."""
+
+    def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
+        raise RuntimeError(f"cannot read {queries[0].text!r}")
+
+
+async def test_an_error_that_quotes_the_prompt_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    predictor = chain(Quotes(1.0))
+    for _ in range(10):
+        await predictor.predict(QUERY)
+    assert "RuntimeError" in caplog.text
+    assert "test_chain.py" in caplog.text, "the place is told"
+    assert QUERY.text not in caplog.text + predictor.message
+    await predictor.aclose()
+
+
+async def test_a_model_that_recovers_is_ready_again() -> None:
+    model = Says(math.nan)
+    predictor = chain(model)
+    for _ in range(10):
+        await predictor.predict(QUERY)
+    assert predictor.state == "Failed"
+    model.answer = Prediction(5.0, 9.0, "model")
+    for _ in range(LATEST):
+        await predictor.predict(QUERY)
+    assert (predictor.state, predictor.message) == ("Ready", "")
+    await predictor.aclose()
+
+
+async def test_lessons_that_fail_say_nothing_about_predictions() -> None:
+    predictor = chain(Raises(1.0))
+    for _ in range(20):
+        predictor.observe(QUERY, output_tokens=10, censored=False)
+    await predictor.settled()
+    assert (predictor.failures, predictor.state) == (20, "Ready")
     await predictor.aclose()
 
 
@@ -116,6 +160,8 @@ async def test_a_stuck_model_delays_nobody_beyond_the_deadline() -> None:
         predictions = await asyncio.gather(*(predictor.predict(QUERY) for _ in range(400)))
     assert {prediction.source for prediction in predictions} == {"prior"}
     assert 1 <= predictor.timeouts <= MAX_WAITING + 1, "beyond the bound nobody even waits"
+    assert predictor.state == "Ready", "late is not broken"
+    assert "after timeoutMilliseconds (10)" in predictor.message
     model.released.set()
     await predictor.settled()
     patient = chain(Says(5.0))

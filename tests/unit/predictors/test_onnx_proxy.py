@@ -138,8 +138,9 @@ def test_offsets_of_ever_new_models_stay_bounded() -> None:
     assert said(model, query()).output_tokens < learned
 
 
-def test_a_network_that_says_nan_has_no_opinion() -> None:
-    assert proxy(FakeSession(score=lambda _: math.nan)).predict_batch([query()]) == [None]
+def test_a_network_that_says_nan_is_refused() -> None:
+    with pytest.raises(ArtefactError, match="score nan, spread 1"):
+        proxy(FakeSession(score=lambda _: math.nan)).predict_batch([query()])
 
 
 def test_neighbours_outvote_the_network_and_strangers_do_not() -> None:

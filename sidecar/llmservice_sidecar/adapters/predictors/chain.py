@@ -12,6 +12,7 @@ import contextlib
 import logging
 import math
 import time
+import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from llmservice_sidecar.adapters.predictors.batching import BatchSize
+from llmservice_sidecar.adapters.predictors.health import Health
 from llmservice_sidecar.adapters.predictors.history import History
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -93,6 +95,7 @@ class ChainedPredictor:
         self._closed = False
         self._failures = 0
         self._timeouts = 0
+        self._health = Health(timeout_s=timeout_s)
 
     @property
     def origin(self) -> Origin:
@@ -101,13 +104,14 @@ class ChainedPredictor:
 
     @property
     def state(self) -> str:
-        """Ready, Failed (serving the fallback, or learning from nothing) or Disabled."""
-        return self._origin.state
+        """Ready, Disabled, or Failed: not what was asked for serves, or it mostly fails."""
+        return "Failed" if self._health.broken else self._origin.state
 
     @property
     def message(self) -> str:
-        """Why it is not Ready; empty when it is."""
-        return self._origin.message
+        """Why it is not Ready, or what is remarkable although it is; else empty."""
+        said = (self._origin.message, self._health.broken or self._health.slow)
+        return "; ".join(part for part in said if part)
 
     @property
     def starts_trusted(self) -> bool:
@@ -153,6 +157,7 @@ class ChainedPredictor:
         coming = asyncio.wrap_future(answer)
         try:
             in_time, _ = await asyncio.wait({coming}, timeout=self._timeout_s)
+            self._health.asked(late=not in_time)
             if not in_time:
                 self._timeouts += 1
                 yield self._history.predict(query)
@@ -206,7 +211,7 @@ class ChainedPredictor:
                 answer.set_result(prediction)
         for _ in range(min(OUTCOMES_PER_TURN, len(self._unlearned))):
             outcome = self._unlearned.popleft()
-            self._guarded(lambda outcome=outcome: self._teach(outcome))
+            self._guarded(lambda outcome=outcome: self._teach(outcome), told=False)
         if self._unlearned:
             self._plan_turn()
 
@@ -249,18 +254,26 @@ class ChainedPredictor:
             outcome.query, output_tokens=outcome.output_tokens, censored=outcome.censored
         )
 
-    def _guarded(self, step: Callable[[], _T]) -> _T | None:
-        """The one place where a model's error ends: a prediction must never fail a request."""
+    def _guarded(self, step: Callable[[], _T], *, told: bool = True) -> _T | None:
+        """The one place where a model's error ends: a prediction must never fail a request.
+
+        `told`: the step is a prediction, which says something about the model's health.
+        """
+        failure: str | None = None
         try:
             return step()
-        except Exception:
+        except Exception as error:
+            failure = type(error).__name__
             if self._failures % LOG_EVERY == 0:
-                _log.exception(
-                    "the %s predictor failed; requests get the running mean instead",
-                    self._origin.kind,
-                )
+                # Not its text: a third party's may quote the prompt.
+                place = traceback.format_tb(error.__traceback__)[-1]
+                kind = self._origin.kind
+                _log.error("the %s predictor failed with %s at\n%s", kind, failure, place)
             self._failures += 1
             return None
+        finally:
+            if told:
+                self._health.answered(failure)
 
 
 def sane(said: Prediction, query: PredictionQuery) -> Prediction:

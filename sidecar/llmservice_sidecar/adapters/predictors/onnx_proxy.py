@@ -102,7 +102,10 @@ class OnnxProxy:
         return self._samples
 
     def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
-        """Mean, median and 90 % quantile per query, never above its `max_tokens`."""
+        """Mean, median and 90 % quantile per query, never above its `max_tokens`.
+
+        Raises ArtefactError when the network says NaN or infinity of one of them.
+        """
         return [self._predict(query) for query in queries]
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
@@ -131,12 +134,12 @@ class OnnxProxy:
                 self._scores.popitem(last=False)
         return known
 
-    def _predict(self, query: PredictionQuery) -> Prediction | None:
+    def _predict(self, query: PredictionQuery) -> Prediction:
         score = self.score(query.text)
         offset = self._offset(query.model).log_ratio
         mean, p50, p90 = self.card.calibration.log_quantiles(score.value, score.spread)
         if math.isnan(mean):
-            return None
+            raise ArtefactError(f"the network gives score {score.value}, spread {score.spread}")
         limit = math.inf if query.max_tokens is None else math.log(max(query.max_tokens, 1))
         mean, p50, p90 = (
             math.exp(min(max(log_tokens + offset, 0.0), limit, 16.0))
