@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 _ASKED_SIZE: Final = re.compile(
-    r"(\d{1,5})[ -]?(words?|sentences?|paragraphs?|pages?|lines?|points|items|steps|tokens)\b"
+    r"(\d\d{0,4})[ -]?(words?|sentences?|paragraphs?|pages?|lines?|points|items|steps|tokens)\b"
 )
 _TOKENS_PER: Final = {
     "word": 1.3,
@@ -41,12 +41,17 @@ _COUNTS: Final = {
     "fifty": 50,
     "hundred": 100,
 }
-_COUNTABLE: Final = re.compile(
-    r"(?:ideas|ways|tips|examples|reasons|questions|titles|names|things|facts|steps|options|topics"
-    r"|suggestions|points|recipes|books|movies|songs|words|places|lines|benefits|strategies"
-    r"|headlines|advantages|characteristics|methods|activities|features|types|key|main|best|top)\Z"
+_THINGS: Final = (
+    "ideas ways tips examples reasons questions titles names things facts steps options topics"
+    " suggestions points recipes books movies songs words places lines benefits strategies"
+    " headlines advantages characteristics methods activities features types key main best top"
 )
+_COUNTABLE: Final = frozenset(_THINGS.split())
 MOST_ITEMS: Final = 200
+# Numbers as they are written, with leading zeros too; nobody asks for more things.
+_ITEMS: Final = _COUNTS | {
+    f"{number:0{digits}}": number for number in range(2, MOST_ITEMS + 1) for digits in (1, 2, 3)
+}
 
 # One yes-or-no feature each; the expensive ones only look where instructions stand.
 _PATTERNS: Final = tuple(
@@ -58,9 +63,10 @@ _PATTERNS: Final = tuple(
         r"\A.{0,60}\Z",
     )
 )
-# Each looked for in the words joined by spaces; punctuation marks are words.
+# Each looked for in the words joined by spaces; punctuation marks are words. Beside each phrase its
+# words: where one is missing nothing has to be searched, and that is nearly everywhere.
 _PHRASES: Final = tuple(
-    tuple(f" {phrase} " for phrase in phrases.split("|"))
+    tuple((frozenset(phrase.split()), f" {phrase} ") for phrase in phrases.split("|"))
     for phrases in (
         (
             "step by step|step - by - step|in depth|in detail|explain your|show your work"
@@ -178,10 +184,14 @@ def flags(lowered: str, words: list[str]) -> list[float]:
     return [
         *(float(not keywords.isdisjoint(seen)) for keywords in _KEYWORDS),
         *(float(first in opening) for opening in _OPENINGS),
-        *(float(any(phrase in plain for phrase in phrases)) for phrases in _PHRASES),
+        *(float(_says(phrases, plain, seen)) for phrases in _PHRASES),
         *(float(any(part in lowered for part in parts)) for parts in _PARTS),
         *(float(pattern.search(lowered) is not None) for pattern in _PATTERNS),
     ]
+
+
+def _says(phrases: tuple[tuple[frozenset[str], str], ...], plain: str, seen: set[str]) -> bool:
+    return any(needed <= seen and phrase in plain for needed, phrase in phrases)
 
 
 def asked_tokens(lowered: str) -> float:
@@ -195,13 +205,6 @@ def asked_tokens(lowered: str) -> float:
 def asked_items(words: list[str]) -> float:
     """Log of how many things it asks for ("ten good ideas"), in units of 2; 0 if it does not."""
     for place, word in enumerate(words):
-        count = _COUNTS.get(word) or _small_number(word)
-        if count and any(map(_COUNTABLE.match, words[place + 1 : place + 4])):
-            return math.log1p(count) / 2.0
+        if word in _ITEMS and not _COUNTABLE.isdisjoint(words[place + 1 : place + 4]):
+            return math.log1p(_ITEMS[word]) / 2.0
     return 0.0
-
-
-def _small_number(word: str) -> int:
-    """A plain number as written; 0 for anything else and for what nobody asks so many of."""
-    number = int(word) if len(word) <= 3 and word.isascii() and word.isdigit() else 0
-    return number if 1 < number <= MOST_ITEMS else 0

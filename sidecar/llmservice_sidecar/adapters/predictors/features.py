@@ -10,7 +10,6 @@ import math
 import re
 import zlib
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -30,9 +29,10 @@ Vector = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
-_SENTENCE_END: Final = re.compile(r"[.!?](?:\s|$)|[\u3002\uff01\uff1f]")
+# Patterns start with one set of characters, so that nearly all of a text is skipped at once.
+_SENTENCE_END: Final = re.compile(r"[.!?\u3002\uff01\uff1f](?:(?<=[\u3002\uff01\uff1f])|(?=\s)|$)")
 _CJK: Final = re.compile("[\u3040-\ud7af]")
-_OPTION: Final = re.compile(r"(?:^|\n)\s*\(?[a-j][.)] ")
+_OPTION: Final = re.compile(r"\n\s*\(?[a-j][.)] ")
 _ZERO: Final = ord("0")
 _A: Final = ord("A")
 NUMBERS: Final = 28
@@ -86,7 +86,7 @@ def _numbers(
     log_chars = math.log1p(len(query.text))
     cjk = len(_CJK.findall(read)) * length / max(len(read), 1) if len(plain) < length else 0.0
     digits = sum(counts[_ZERO : _ZERO + 10])
-    options = len(_OPTION.findall(read))
+    options = len(_OPTION.findall(f"\n{read}"))
     asked = cues.asked_tokens(read)
     turns = max(query.turns, 1 + read.count("\nassistant:"))
     lines = counts[ord("\n")] + counted.count("\\n")
@@ -129,9 +129,12 @@ def _log_part(part: str) -> float:
 
 def _hashed(words: list[str]) -> tuple[Indices, Vector]:
     """Signed hashed uni- and bigrams of unit length, and the opening words."""
-    tokens = [word.encode("utf-8", "replace") for word in words]
-    pairs = [first + b" " + second for first, second in pairwise(tokens)]
-    grams = _counted(tokens, weight=1.0), _counted(pairs, weight=0.7)
+    # No word has a space in it, so that all are encoded at once.
+    tokens = " ".join(words).encode("utf-8", "replace").split(b" ") if words else []
+    singles = list(map(zlib.crc32, tokens))
+    # A checksum goes on from that of what came before: these are those of "first second".
+    pairs = list(map(zlib.crc32, [b" " + token for token in tokens[1:]], singles))
+    grams = _counted(singles, weight=1.0), _counted(pairs, weight=0.7)
     norm = math.sqrt(sum(float(values @ values) for _, values in grams)) or 1.0
     # A template shows in the first words.
     marks = [(b"t3 " + b" ".join(tokens[:3]), 0.3), (b"t8 " + b" ".join(tokens[:8]), 0.3)]
@@ -143,9 +146,8 @@ def _hashed(words: list[str]) -> tuple[Indices, Vector]:
     return bins, sums.astype(np.float64)
 
 
-def _counted(tokens: list[bytes], *, weight: float) -> tuple[Indices, Vector]:
+def _counted(codes: list[int], *, weight: float) -> tuple[Indices, Vector]:
     """Distinct hash codes and their damped counts."""
-    codes = np.fromiter(map(zlib.crc32, tokens), dtype=np.int64, count=len(tokens))
-    distinct, counts = np.unique(codes, return_counts=True)
+    distinct, counts = np.unique(np.array(codes, dtype=np.int64), return_counts=True)
     damped = weight * (1.0 + np.log(counts.astype(np.float64)))
     return distinct.astype(np.int64), damped.astype(np.float64)
