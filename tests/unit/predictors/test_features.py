@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from llmservice_sidecar.adapters.predictors import cues
-from llmservice_sidecar.adapters.predictors.features import DENSE, HASHED, Features, extract
+from llmservice_sidecar.adapters.predictors.features import (
+    DENSE,
+    HASHED,
+    READ_CHARS,
+    Features,
+    extract,
+)
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 
@@ -105,3 +112,22 @@ def test_another_process_computes_the_same_bins() -> None:
         text="Why is the sky blue?", prompt_tokens=5, endpoint="chat", model="tiny"
     )
     assert printed.strip() == str(extract(same).bins.tolist())
+
+
+@pytest.mark.parametrize("blank", ["\n", " \n", "\r\n", "\t\n ", "(\n", "1.\n"])
+def test_repeated_blanks_cost_no_more_than_prose(blank: str) -> None:
+    """A pattern that starts anew at each of them costs the square of their number."""
+    size = sum(READ_CHARS)
+    prose = cpu_s("the quick brown fox jumps over " * (size // 30))
+    assert cpu_s(blank * (size // len(blank))) < 5 * prose
+
+
+def cpu_s(text: str) -> float:
+    """The least of ten: what others do on the machine only adds."""
+    asked = query(text)
+    times: list[float] = []
+    for _ in range(10):
+        began = time.thread_time()
+        extract(asked)
+        times.append(time.thread_time() - began)
+    return min(times)

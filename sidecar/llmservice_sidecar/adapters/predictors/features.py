@@ -32,7 +32,8 @@ _WORD: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[^\w\s]")
 # Patterns start with one set of characters, so that nearly all of a text is skipped at once.
 _SENTENCE_END: Final = re.compile(r"[.!?\u3002\uff01\uff1f](?:(?<=[\u3002\uff01\uff1f])|(?=\s)|$)")
 _CJK: Final = re.compile("[\u3040-\ud7af]")
-_OPTION: Final = re.compile(r"\n\s*\(?[a-j][.)] ")
+# No newline among the blanks: blank lines would be read once for each line before them.
+_OPTION: Final = re.compile(r"\n[^\S\n]*\(?[a-j][.)] ")
 _ZERO: Final = ord("0")
 _A: Final = ord("A")
 NUMBERS: Final = 28
