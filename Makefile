@@ -20,7 +20,7 @@ sync: $(UV)  ## Create or update .venv from uv.lock
 	@$(UV) sync --frozen --quiet
 
 demo: sync  ## The main job on this machine: real vLLM on CPU, FCFS against SSJF, report in demo/
-	@$(RUN) llmservice demo
+	@$(RUN) llmservice demo $(addprefix --predictor ,$(PREDICTORS))
 
 sim: sync  ## Compare FCFS and SSJF with an oracle in the discrete-event simulator
 	@$(RUN) llmservice sim --workload examples/workloads/demo-test.jsonl --policy FCFS --policy SSJF --predictor oracle --slots 8 --load 0.9 --seed 1

@@ -6,23 +6,27 @@ import asyncio
 import copy
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 import uvloop
+from llmservice_api.sidecar_config import PredictorConfig
 from llmservice_api.status_report import StatusReport, decode_report
 from llmservice_lab import provenance
-from llmservice_lab.demo.passes import Measurement, PassFailed, Server
+from llmservice_lab.demo.passes import DEFAULT, ORACLE, Measurement, PassFailed, Server
 from llmservice_lab.demo.receiver import SpanReceiver
 from llmservice_lab.demo.records import TraceIncomplete
 from llmservice_lab.demo.run import DemoFiles, conclude, measure
 from llmservice_lab.demo.summary import Provenance, Summary
+from llmservice_lab.predictors.recorded import write_recorded
 from llmservice_lab.pretrain import pretrain
 from llmservice_lab.workload import WorkloadError, WorkloadRequest, load_workload
+from llmservice_sidecar.adapters.predictors.onnx_proxy import OnnxProxy
 
 from llmservice_local.console import note, progress_bar, waiting
 from llmservice_local.errors import CommandError
@@ -51,6 +55,7 @@ class DemoOptions:
     workload: Path
     train: Path
     seed: int
+    predictors: Sequence[str] = (DEFAULT,)  # the first is what the table compares
 
 
 def run_demo(options: DemoOptions) -> Summary:
@@ -66,10 +71,13 @@ def run_demo(options: DemoOptions) -> Summary:
         with waiting("preparing vLLM and the tiny model"):
             service = plan_service(document, local, log=note)
         _pretrain(options.train, learned / _SNAPSHOT, model=service.plan.static.model.name)
+        configs = predictor_configs(
+            options.predictors, service.plan.static.predictor, rows=rows, directory=directory
+        )
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 measurement = runner.run(
-                    _measure(service, rows, directory=directory, receiver=receiver)
+                    _measure(service, rows, configs, directory=directory, receiver=receiver)
                 )
             return conclude(
                 measurement,
@@ -106,6 +114,43 @@ def fair_document(document: Document, *, collector: str) -> Document:
     return fair
 
 
+def predictor_configs(
+    predictors: Sequence[str],
+    default: PredictorConfig,
+    *,
+    rows: Sequence[WorkloadRequest],
+    directory: Path,
+) -> dict[str, PredictorConfig]:
+    """How a sidecar loads each of them; `oracle` is a table of the rows' lengths in `directory`.
+
+    Raises CommandError naming a predictor that cannot be loaded.
+    """
+    found: dict[str, PredictorConfig] = {}
+    for name in predictors:
+        if name == DEFAULT:
+            found[name] = default
+            continue
+        try:
+            folder = _recorded(rows, directory / ORACLE) if name == ORACLE else Path(name).resolve()
+            OnnxProxy.load(folder)
+        except (OSError, ValueError, ImportError) as error:
+            raise CommandError(
+                f"--predictor {name}: {error}",
+                next_step=f"name {DEFAULT}, {ORACLE}, or a folder that `llmservice train` wrote",
+            ) from error
+        uri = folder.as_uri()
+        found[name] = msgspec.structs.replace(default, kind="FineTuned", uri=uri)
+    return found
+
+
+def _recorded(rows: Sequence[WorkloadRequest], directory: Path) -> Path:
+    lengths: dict[str, list[int]] = {}
+    for row in rows:
+        if row.prompt:
+            lengths.setdefault(row.prompt, []).append(row.output_tokens)
+    return write_recorded(directory, {prompt: fmean(each) for prompt, each in lengths.items()})
+
+
 def _pretrain(train: Path, snapshot: Path, *, model: str) -> None:
     try:
         with waiting("the predictor learns from other prompts"):
@@ -128,6 +173,7 @@ def _rows(workload: Path) -> list[WorkloadRequest]:
 async def _measure(
     service: LocalService,
     rows: Sequence[WorkloadRequest],
+    configs: Mapping[str, PredictorConfig],
     *,
     directory: Path,
     receiver: SpanReceiver,
@@ -140,7 +186,13 @@ async def _measure(
         start_timeout_s=service.start_timeout_s,
     ) as pod:
         measuring = asyncio.create_task(
-            measure(_server(pod), rows, receiver=receiver, stage=progress_bar)
+            measure(
+                _server(pod, configs),
+                rows,
+                predictors=list(configs),
+                receiver=receiver,
+                stage=progress_bar,
+            )
         )
         failing = asyncio.create_task(pod.failed())
         try:
@@ -153,7 +205,7 @@ async def _measure(
             failing.cancel()
 
 
-def _server(pod: RunningPod) -> Server:
+def _server(pod: RunningPod, configs: Mapping[str, PredictorConfig]) -> Server:
     async def status() -> StatusReport:
         async with (
             aiohttp.ClientSession() as session,
@@ -161,8 +213,12 @@ def _server(pod: RunningPod) -> Server:
         ):
             return decode_report(await response.read())
 
-    async def start_over() -> str:
-        await pod.replace_sidecar()
+    async def start_over(predictor: str) -> str:
+        static = msgspec.structs.replace(pod.plan.static, predictor=configs[predictor])
+        await pod.replace_sidecar(static)
+        report = (await status()).predictor
+        if report.state != "Ready":
+            raise PassFailed(f"predictor {predictor} is {report.state}: {report.message}")
         return pod.addresses.http
 
     async def queued() -> int:
@@ -198,5 +254,4 @@ def _provenance(service: LocalService, options: DemoOptions) -> Provenance:
         hardware=provenance.hardware(),
         workload=str(options.workload),
         slots=service.plan.static.engine.slots,
-        predictor=service.plan.static.predictor.kind.lower(),
     )

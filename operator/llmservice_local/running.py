@@ -9,13 +9,13 @@ import signal
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, cast
 
 import aiohttp
 from llmservice_api import names
-from llmservice_api.sidecar_config import LiveConfig, encode_config
+from llmservice_api.sidecar_config import LiveConfig, StaticConfig, encode_config
 
 from llmservice_local.errors import CommandError
 from llmservice_local.pod import LOOPBACK, PodPlan
@@ -64,11 +64,18 @@ class RunningPod:
             if child is self.engine or child is self.sidecar:
                 return child.failure(code)
 
-    async def replace_sidecar(self) -> None:
-        """Put a fresh sidecar in the place of this one: all it has learned and queued is gone."""
+    async def replace_sidecar(self, static: StaticConfig | None = None) -> None:
+        """Put a fresh sidecar in the place of this one: all it has learned and queued is gone.
+
+        `static`: what it is configured with from now on; None: as before.
+        """
         self._settled.clear()
         try:
             await self.sidecar.stop(signal.SIGINT, grace_s=_GRACE_S)
+            if static is not None:
+                self.plan = replace(self.plan, static=static)
+                path = self.directory / "config" / names.STATIC_CONFIG_FILE
+                path.write_text(encode_config(static))
             self.sidecar = await _start_sidecar(self.plan, self.directory)
             self.addresses = await _await_ready(
                 self.plan, self.engine, self.sidecar, start_timeout_s=_SIDECAR_START_S

@@ -16,6 +16,7 @@ from typing import Final, TypedDict
 
 from llmservice_lab.arrivals import Arrivals, arrival_times, repeat
 from llmservice_lab.cost_model import CostModel
+from llmservice_lab.gains import GainShare, gain_shares
 from llmservice_lab.heads import Around, five_classes
 from llmservice_lab.provenance import commit, hardware
 from llmservice_lab.results import RunLabels, RunSummary, summarise
@@ -48,6 +49,7 @@ class SimDocument(TypedDict):
     capacity_rps: float
     offered_load: float | None
     runs: list[RunSummary]
+    shares: list[GainShare]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,7 @@ def run_plan_with(
         capacity_rps=capacity_rps,
         offered_load=offered,
         runs=runs,
+        shares=gain_shares(runs),
     )
 
 

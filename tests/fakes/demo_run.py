@@ -6,7 +6,7 @@ import heapq
 import random
 from collections.abc import Sequence
 
-from llmservice_lab.demo.passes import ORDER, Measurement, Pass
+from llmservice_lab.demo.passes import DEFAULT, Measurement, Pass, turns
 from llmservice_lab.load import Reply
 from llmservice_lab.workload import WorkloadRequest
 from llmservice_sidecar.runtime import telemetry_names as names
@@ -38,14 +38,21 @@ def workload(count: int, *, seed: int = 1) -> list[WorkloadRequest]:
 
 
 def measurement(
-    rows: Sequence[WorkloadRequest], *, capacity_after_rps: float = 2.0
+    rows: Sequence[WorkloadRequest],
+    *,
+    capacity_after_rps: float = 2.0,
+    predictors: Sequence[str] = (DEFAULT,),
 ) -> tuple[Measurement, list[bytes]]:
-    """All passes over `rows` on one simulated slot, and the spans that they left."""
+    """All passes over `rows` on one simulated slot, and the spans that they left.
+
+    All predictors know the lengths, but one of the name "blind" takes nothing for longer than 5.
+    """
     passes: list[Pass] = []
     payloads: list[bytes] = []
-    for index, policy in enumerate(ORDER, start=1):
+    for index, turn in enumerate(turns(predictors), start=1):
         started_s = 1000.0 * index
-        admitted = _serve(rows, shortest_first=policy == "SSJF")
+        blind = 5 if turn.predictor == "blind" else 10**6
+        admitted = _serve(rows, shortest_first=turn.policy == "SSJF", blind_above=blind)
         replies = [
             _reply(row, admitted[number], started_s=started_s, trace_id=f"{index:x}{number:031x}")
             for number, row in enumerate(rows)
@@ -53,7 +60,8 @@ def measurement(
         passes.append(
             Pass(
                 index=index,
-                policy=policy,
+                policy=turn.policy,
+                predictor=turn.predictor,
                 started_s=started_s,
                 epoch_offset_s=EPOCH_OFFSET_S,
                 replies=replies,
@@ -70,7 +78,9 @@ def measurement(
     return measured, payloads
 
 
-def _serve(rows: Sequence[WorkloadRequest], *, shortest_first: bool) -> list[float]:
+def _serve(
+    rows: Sequence[WorkloadRequest], *, shortest_first: bool, blind_above: int
+) -> list[float]:
     """When each request is admitted by one server that takes TOKEN_S a token."""
     admitted = [0.0] * len(rows)
     waiting: list[tuple[float, int]] = []
@@ -79,7 +89,7 @@ def _serve(rows: Sequence[WorkloadRequest], *, shortest_first: bool) -> list[flo
         if not waiting:
             free_s = max(free_s, rows[coming].arrival_s)
         while coming < len(rows) and rows[coming].arrival_s <= free_s:
-            key = rows[coming].output_tokens if shortest_first else coming
+            key = min(rows[coming].output_tokens, blind_above) if shortest_first else coming
             heapq.heappush(waiting, (float(key), coming))
             coming += 1
         number = heapq.heappop(waiting)[1]

@@ -25,6 +25,7 @@ Examples:
   llmservice sim --workload examples/workloads/demo-test.jsonl \\
       --policy FCFS --policy SSJF --predictor oracle --load 0.9 --requests 10000
   llmservice sim --workload F --predictor noisy:tau=0.6 --arrivals gamma:3 --json -
+  llmservice sim --workload F --predictor oracle --predictor default --predictor build/proxy
 """
 
 
@@ -187,6 +188,8 @@ def _run(plan: SimPlan) -> SimDocument:
 
 
 def _show(document: SimDocument) -> None:
+    from llmservice_lab.gains import ORACLE, told  # noqa: PLC0415 - keeps --help fast
+
     load = document["offered_load"]
     note(
         f"{document['workload']}: capacity {document['capacity_rps']:.3g} requests/s, "
@@ -194,6 +197,9 @@ def _show(document: SimDocument) -> None:
         "to the end, mean wait in the queue, Kendall tau of the predictor"
     )
     print_table(_HEADER, [_row(run) for run in document["runs"]])
+    for share in document["shares"]:
+        if share["share_of_oracle_gain"] is not None and share["predictor"] != ORACLE:
+            note(told(share))
 
 
 def _row(run: RunSummary) -> list[str]:

@@ -20,9 +20,10 @@ from llmservice_lab.load import LoadClient, Reply, replay
 from llmservice_lab.progress import Stage
 from llmservice_lab.workload import WorkloadRequest
 
-# Balanced: a drift of the machine over time meets both policies alike.
-ORDER: Final = ("FCFS", "SSJF", "SSJF", "FCFS")
 BASELINE: Final = "FCFS"
+CONTENDER: Final = "SSJF"
+DEFAULT: Final = "default"
+ORACLE: Final = "oracle"
 TARGET_LOAD: Final = 0.92
 WARM_UP_REQUESTS: Final = 24
 # A pass should take about this long; on a slow machine it has fewer requests, but never fewer
@@ -41,7 +42,8 @@ class Server:
     """The server under measurement, as the passes need it."""
 
     slots: int
-    start_over: Callable[[], Awaitable[str]]  # forget all requests so far; returns the base URL
+    # Forget all requests so far, predict by this predictor from now on; returns the base URL.
+    start_over: Callable[[str], Awaitable[str]]
     queued: Callable[[], Awaitable[int]]  # requests waiting or running now
     set_policy: Callable[[str], Awaitable[None]]  # returns when the policy is in force
 
@@ -55,6 +57,7 @@ class Pass:
 
     index: int
     policy: str
+    predictor: str = DEFAULT
     started_s: float
     epoch_offset_s: float
     replies: Sequence[Reply]
@@ -90,6 +93,26 @@ class Measurement:
         return self.offered_rps / self.capacity_rps
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one pass is served by."""
+
+    policy: str
+    predictor: str
+
+    @property
+    def label(self) -> str:
+        """For the progress bar and for remarks."""
+        shown = self.predictor.rstrip("/").rpartition("/")[2]
+        return self.policy if self.predictor == DEFAULT else f"{self.policy}, {shown}"
+
+
+def turns(predictors: Sequence[str]) -> list[Turn]:
+    """Balanced: a drift of the machine over time meets all of them alike."""
+    once = [Turn(BASELINE, predictors[0]), *(Turn(CONTENDER, each) for each in predictors)]
+    return [*once, *reversed(once)]
+
+
 class PassFailed(RuntimeError):
     """A pass is worthless: requests failed, or the queue did not empty; the message says which."""
 
@@ -104,9 +127,11 @@ class Measurer:
         *,
         rows: Sequence[WorkloadRequest],
         factory: CallFactory,
+        predictors: Sequence[str],
         stage: Stage,
     ) -> None:
         self._client = client
+        self._turns = turns(predictors)
         self._server = server
         self._rows = rows
         self._factory = factory
@@ -115,7 +140,7 @@ class Measurer:
         self._repeated: list[str] = []
 
     async def run(self) -> Measurement:
-        """Warm-up, capacity, four passes, capacity. Raises PassFailed."""
+        """Warm-up, capacity, every turn's pass, capacity. Raises PassFailed."""
         await self._server.set_policy(BASELINE)
         first = await self._all_at_once("warm-up", self._rows[:WARM_UP_REQUESTS])
         self._rows = self._rows[: self._affordable(seconds_per_token(first))]
@@ -123,8 +148,8 @@ class Measurer:
         offered_rps = TARGET_LOAD * before_rps
         arrivals_s = arrivals_at(self._rows, rate_rps=offered_rps)
         passes: list[Pass] = []
-        for index, policy in enumerate(ORDER, start=1):
-            label = f"pass {index}/{len(ORDER)} {policy}"
+        for index, turn in enumerate(self._turns, start=1):
+            label = f"pass {index}/{len(self._turns)} {turn.label}"
             passes.append(await self._steady_pass(index, label=label, arrivals_s=arrivals_s))
         await self._server.set_policy(BASELINE)
         after_rps = await self._capacity("capacity again")
@@ -164,14 +189,16 @@ class Measurer:
     async def _pass(self, index: int, *, label: str, arrivals_s: Sequence[float]) -> Pass:
         # Every pass begins with a gate that knows nothing: what it learned of the work in the
         # system from the capacity run, all at once, would spoil the order of the next pass.
-        self._client.target = await self._server.start_over()
-        await self._server.set_policy(ORDER[index - 1])
+        turn = self._turns[index - 1]
+        self._client.target = await self._server.start_over(turn.predictor)
+        await self._server.set_policy(turn.policy)
         epoch_offset_s = time.time() - time.monotonic()
         started_s = time.monotonic()
         replies = await self._replay(label, self._rows, arrivals_s)
         return Pass(
             index=index,
-            policy=ORDER[index - 1],
+            policy=turn.policy,
+            predictor=turn.predictor,
             started_s=started_s,
             epoch_offset_s=epoch_offset_s,
             replies=replies,

@@ -28,6 +28,7 @@ class Record:
     row: int
     pass_index: int
     policy: str
+    predictor: str
     prompt: str
     source: str
     prompt_tokens: int
@@ -120,6 +121,7 @@ def client_spans(measured: Pass, *, rows: Sequence[WorkloadRequest]) -> list[Spa
             attributes={
                 "demo.pass": measured.index,
                 "demo.policy": measured.policy,
+                "demo.predictor": measured.predictor,
                 "demo.row": row,
                 "demo.source": rows[row].source or "",
                 "demo.output_tokens": reply.output_tokens,
@@ -160,6 +162,7 @@ def _record(
         row=row,
         pass_index=measured.index,
         policy=measured.policy,
+        predictor=measured.predictor,
         prompt=request.prompt or "",
         source=request.source or "",
         prompt_tokens=reply.prompt_tokens,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmservice_lab.demo import figures, table
-from llmservice_lab.demo.passes import BASELINE
+from llmservice_lab.demo.passes import BASELINE, CONTENDER, Turn
 from llmservice_lab.demo.records import Record
 from llmservice_lab.demo.report_style import STYLE
-from llmservice_lab.demo.summary import CONTENDER, Summary, pool
+from llmservice_lab.demo.summary import Summary, by_policy
 from llmservice_lab.demo.waterfall import legend, overtaken_table, waterfalls
 
 
@@ -25,7 +25,7 @@ class _Figure:
 
 def render(summary: Summary, passes: Sequence[Sequence[Record]]) -> str:
     """The whole page."""
-    pooled = pool(passes)
+    pooled = by_policy(passes)
     cards = "".join(_card(figure) for figure in _figures(pooled, passes))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -134,7 +134,8 @@ def _overtaken(passes: Sequence[Sequence[Record]]) -> str:
 
 def _method(summary: Summary) -> str:
     passes = "; ".join(
-        f"{one['index']} {one['policy']} {one['e2e_mean_s']:.3f} s" for one in summary["passes"]
+        f"{one['index']} {Turn(one['policy'], one['predictor']).label} {one['e2e_mean_s']:.3f} s"
+        for one in summary["passes"]
     )
     lines = [
         *table.facts(summary)[:1],

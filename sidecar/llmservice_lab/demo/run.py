@@ -48,10 +48,16 @@ class DemoFiles:
 
 
 async def measure(
-    server: Server, rows: Sequence[WorkloadRequest], *, receiver: SpanReceiver, stage: Stage
+    server: Server,
+    rows: Sequence[WorkloadRequest],
+    *,
+    predictors: Sequence[str],
+    receiver: SpanReceiver,
+    stage: Stage,
 ) -> Measurement:
     """Capacity and all passes, and every span of them received. Raises PassFailed."""
-    async with LoadClient(await server.start_over(), timeout_s=_REQUEST_TIMEOUT_S) as client:
+    target = await server.start_over(predictors[0])
+    async with LoadClient(target, timeout_s=_REQUEST_TIMEOUT_S) as client:
         try:
             model = await first_model(client)
             forcing = await probe_forcing(client, model=model)
@@ -60,7 +66,9 @@ async def measure(
         if not forcing.works:
             raise PassFailed(f"answers would not have their recorded lengths: {forcing.reason}")
         factory = CallFactory(model=model, max_tokens=common_max_tokens(rows), force_lengths=True)
-        measurer = Measurer(client, server, rows=rows, factory=factory, stage=stage)
+        measurer = Measurer(
+            client, server, rows=rows, factory=factory, predictors=predictors, stage=stage
+        )
         measurement = await measurer.run()
     wanted = {reply.trace_id for one in measurement.passes for reply in one.replies}
     await _await_spans(receiver, wanted)
@@ -79,7 +87,9 @@ def conclude(
     rows = measurement.rows
     passes: list[list[Record]] = [join(one, rows=rows, spans=spans) for one in measurement.passes]
     summary = summarise_demo(measurement, passes, provenance)
-    files.report.write_text(render(summary, passes))
+    # The report is of the first predictor; what the others come to is a line each.
+    first = [records for records in passes if records[0].predictor == passes[0][0].predictor]
+    files.report.write_text(render(summary, first))
     files.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     own = [span for one in measurement.passes for span in client_spans(one, rows=rows)]
     trace_ids = {span.trace_id for span in own}

@@ -10,8 +10,16 @@ from typing import Final, TypedDict
 from llmservice_sidecar.core.request import Outcome
 
 from llmservice_lab.demo.figures import mean_by_row
-from llmservice_lab.demo.passes import BASELINE, DISTURBED, Measurement
+from llmservice_lab.demo.passes import (
+    BASELINE,
+    CONTENDER,
+    DISTURBED,
+    Measurement,
+    Turn,
+    turns,
+)
 from llmservice_lab.demo.records import Record
+from llmservice_lab.gains import GainShare, gain_shares
 from llmservice_lab.results import (
     WARM_UP_SHARE,
     RequestRecord,
@@ -21,7 +29,6 @@ from llmservice_lab.results import (
     summarise,
 )
 
-CONTENDER: Final = "SSJF"
 ENGINE_QUEUE_LIMIT_S: Final = 0.050
 
 
@@ -30,6 +37,7 @@ class PassSummary(TypedDict):
 
     index: int
     policy: str
+    predictor: str
     requests: int
     e2e_mean_s: float | None
     queue_wait_mean_s: float | None
@@ -60,6 +68,7 @@ class Summary(TypedDict):
     runs: list[RunSummary]
     passes: list[PassSummary]
     comparison: Comparison
+    shares: list[GainShare]
     verdict: str
     remarks: list[str]
     failures: list[str]
@@ -74,18 +83,20 @@ class Provenance:
     hardware: str
     workload: str
     slots: int
-    predictor: str
 
 
 def summarise_demo(
     measurement: Measurement, passes: Sequence[Sequence[Record]], provenance: Provenance
 ) -> Summary:
     """All figures of one demo; `passes` are the joined records of `measurement.passes`."""
-    pooled = pool(passes)
+    predictors = list(dict.fromkeys(one.predictor for one in measurement.passes))
+    by_turn = pool(passes)
+    first, contender, *_ = turns(predictors)
     runs = [
-        _run(policy, passes, provenance, load=measurement.offered_load) for policy in sorted(pooled)
+        _run(turn, passes, provenance, load=measurement.offered_load)
+        for turn in turns(predictors)[: len(predictors) + 1]
     ]
-    comparison = compare(pooled)
+    comparison = compare({BASELINE: by_turn[first], CONTENDER: by_turn[contender]})
     return Summary(
         commit=provenance.commit,
         seed=provenance.seed,
@@ -102,19 +113,25 @@ def summarise_demo(
             for one, records in zip(measurement.passes, passes, strict=True)
         ],
         comparison=comparison,
+        shares=gain_shares(runs),
         verdict=verdict(comparison),
         remarks=remarks(measurement),
         failures=failures(measurement, runs),
     )
 
 
-def pool(passes: Sequence[Sequence[Record]]) -> dict[str, list[Record]]:
-    """Policy -> the records of all its passes, the warm-up of each pass left out."""
-    pooled: dict[str, list[Record]] = {}
+def pool(passes: Sequence[Sequence[Record]]) -> dict[Turn, list[Record]]:
+    """The records of all passes of a turn, the warm-up of each pass left out."""
+    pooled: dict[Turn, list[Record]] = {}
     for records in passes:
         for record in records[int(len(records) * WARM_UP_SHARE) :]:
-            pooled.setdefault(record.policy, []).append(record)
+            pooled.setdefault(Turn(record.policy, record.predictor), []).append(record)
     return pooled
+
+
+def by_policy(passes: Sequence[Sequence[Record]]) -> dict[str, list[Record]]:
+    """The same for the passes of one predictor."""
+    return {turn.policy: records for turn, records in pool(passes).items()}
 
 
 def compare(pooled: dict[str, list[Record]]) -> Comparison:
@@ -147,8 +164,8 @@ def remarks(measurement: Measurement) -> list[str]:
     ]
     quietest_s = min(one.token_s for one in measurement.passes)
     found += [
-        f"pass {one.index} {one.policy} ran on a machine {one.token_s / quietest_s:.2f} x as slow "
-        "as the quietest pass: compare with care"
+        f"pass {one.index} {Turn(one.policy, one.predictor).label} ran on a machine "
+        f"{one.token_s / quietest_s:.2f} x as slow as the quietest pass: compare with care"
         for one in measurement.passes
         if one.token_s > DISTURBED * quietest_s
     ]
@@ -175,11 +192,11 @@ def failures(measurement: Measurement, runs: Sequence[RunSummary]) -> list[str]:
 
 
 def _run(
-    policy: str, passes: Sequence[Sequence[Record]], provenance: Provenance, *, load: float
+    turn: Turn, passes: Sequence[Sequence[Record]], provenance: Provenance, *, load: float
 ) -> RunSummary:
     labels = RunLabels(
-        policy=policy,
-        predictor=provenance.predictor,
+        policy=turn.policy,
+        predictor=turn.predictor,
         slots=provenance.slots,
         load=load,
         seed=provenance.seed,
@@ -187,7 +204,7 @@ def _run(
     of_policy = [
         [_as_result(record) for record in records]
         for records in passes
-        if records[0].policy == policy
+        if Turn(records[0].policy, records[0].predictor) == turn
     ]
     # Both passes count from their own start, so the warm-up of both is left out.
     run = summarise([record for records in of_policy for record in records], labels)
@@ -220,6 +237,7 @@ def _pass(records: Sequence[Record], *, token_s: float) -> PassSummary:
     return PassSummary(
         index=records[0].pass_index,
         policy=records[0].policy,
+        predictor=records[0].predictor,
         requests=len(measured),
         e2e_mean_s=quantiles([record.e2e_s for record in measured])["mean"],
         queue_wait_mean_s=quantiles([record.queue_wait_s for record in measured])["mean"],

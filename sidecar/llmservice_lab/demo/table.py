@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from llmservice_lab.demo.summary import CONTENDER, Summary
+from llmservice_lab.demo.passes import CONTENDER
+from llmservice_lab.demo.summary import Summary
+from llmservice_lab.gains import told
 from llmservice_lab.results import Quantiles, RunSummary
 
 Row = tuple[str, ...]
 _Name = Literal["mean", "p50", "p90", "p99"]
+_COLUMNS: Final = 2  # baseline and contender with the first predictor
 _SHOWN: Final[tuple[_Name, ...]] = ("mean", "p50", "p99")
 
 
 def header(summary: Summary) -> Row:
     """Column names: the measure, a column per policy, the contender's share of the baseline."""
-    baseline = summary["runs"][0]["policy"]
-    return ("", *(run["policy"] for run in summary["runs"]), f"{CONTENDER} / {baseline}")
+    baseline, contender = (run["policy"] for run in summary["runs"][:_COLUMNS])
+    return ("", baseline, contender, f"{contender} / {baseline}")
 
 
 def rows(summary: Summary) -> list[Row]:
     """The table's body."""
-    runs = summary["runs"]
+    runs = summary["runs"][:_COLUMNS]
     comparison = summary["comparison"]
     body: list[Row] = [_row("requests", runs, lambda run: run["completed"], form="{:.0f}")]
     for title, pick in _LATENCIES:
@@ -55,7 +58,8 @@ def facts(summary: Summary) -> list[str]:
         f"{summary['offered_load']:.2f} of it; first tenth of each pass left out as warm-up"
     )
     failed = [f"FAILED: {failure}" for failure in summary["failures"]]
-    return [load, *summary["remarks"], summary["verdict"], *failed]
+    kept = [told(share) for share in summary["shares"] if len(summary["shares"]) > 1]
+    return [load, *summary["remarks"], summary["verdict"], *kept, *failed]
 
 
 def _row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,9 +16,7 @@ from llmservice_lab.demo.records import TraceIncomplete, overtakings
 from llmservice_lab.demo.run import DemoFiles, conclude
 from llmservice_lab.demo.summary import Comparison, Provenance, Summary, verdict
 
-PROVENANCE = Provenance(
-    commit="abc", seed=1, hardware="a machine", workload="w.jsonl", slots=1, predictor="default"
-)
+PROVENANCE = Provenance(commit="abc", seed=1, hardware="a machine", workload="w.jsonl", slots=1)
 COUNT = 80
 # Elements that HTML and SVG leave without an end tag.
 VOID = {"meta", "link", "br"}
@@ -49,9 +48,16 @@ class Page(HTMLParser):
         self.text += data
 
 
-def concluded(directory: Path, *, capacity_after_rps: float = 2.0) -> Summary:
+def concluded(
+    directory: Path,
+    *,
+    capacity_after_rps: float = 2.0,
+    predictors: Sequence[str] = ("default",),
+) -> Summary:
     rows = workload(COUNT)
-    measured, payloads = measurement(rows, capacity_after_rps=capacity_after_rps)
+    measured, payloads = measurement(
+        rows, capacity_after_rps=capacity_after_rps, predictors=predictors
+    )
     return conclude(
         measured,
         payloads=payloads,
@@ -99,6 +105,30 @@ def test_the_table_shows_every_measure_with_its_ratio(tmp_path: Path) -> None:
     assert "%" in rows["requests faster / slower with SSJF"][1]
     assert rows["predictor, Kendall tau"][1] == "1.00"
     assert len({len(row) for row in table.rows(summary)}) == 1
+
+
+def test_each_predictor_is_told_by_the_share_of_the_oracles_gain(tmp_path: Path) -> None:
+    summary = concluded(tmp_path, predictors=["default", "/models/blind/", "blind", "oracle"])
+    shares = {one["predictor"]: one["share_of_oracle_gain"] for one in summary["shares"]}
+    assert shares["default"] == pytest.approx(1.0)
+    assert shares["oracle"] == pytest.approx(1.0)
+    assert 0 <= (shares["blind"] or 0) < 0.9
+    assert [(one["policy"], one["predictor"]) for one in summary["passes"]][:3] == [
+        ("FCFS", "default"), ("SSJF", "default"), ("SSJF", "/models/blind/"),
+    ]  # fmt: skip
+    assert [run["predictor"] for run in summary["runs"]] == [
+        "default", "default", "/models/blind/", "blind", "oracle",
+    ]  # fmt: skip
+    assert [run["requests"] for run in summary["runs"]] == [COUNT * 2 * 9 // 10] * 5
+    assert table.header(summary) == ("", "FCFS", "SSJF", "SSJF / FCFS")
+    assert any("with predictor oracle" in line and "100%" in line for line in table.facts(summary))
+    assert any("with predictor blind" in line for line in table.facts(summary))
+
+
+def test_without_the_oracle_there_is_no_share(tmp_path: Path) -> None:
+    summary = concluded(tmp_path)
+    assert [one["share_of_oracle_gain"] for one in summary["shares"]] == [None]
+    assert not any("oracle" in line for line in table.facts(summary))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from llmservice_lab.predictors.recorded import write_recorded
 from llmservice_lab.sim_plan import offered_load
+from llmservice_lab.workload import load_workload
 from llmservice_local.commands import sim
 from llmservice_local.errors import CommandError
 from typer import Typer
@@ -52,6 +54,25 @@ def test_one_run_for_each_policy_and_predictor_in_argument_order() -> None:
     assert document["hardware"]
     assert set(document["runs"][0]["e2e_s"]) == {"mean", "p50", "p90", "p99", "p999", "max"}
     assert len(document["runs"][0]["by_length_decile"]) == 10
+
+
+def test_beside_the_oracle_each_predictor_is_told_by_its_share_of_the_gain(tmp_path: Path) -> None:
+    proxy = write_recorded(tmp_path / "proxy", recorded_lengths())
+    options = ("--load", "0.9", "--arrivals", "poisson", "--slots", "4", "--requests", "120")
+    document, _ = run(
+        *options, "--predictor", "oracle", "--predictor", str(proxy), "--predictor", "inverted"
+    )
+    shares = {each["predictor"]: each["share_of_oracle_gain"] for each in document["shares"]}
+    assert shares["oracle"] == pytest.approx(1.0)
+    assert shares[str(proxy)] == pytest.approx(1.0, abs=0.02), "an oracle in a proxy's clothes"
+    assert shares["inverted"] < 0.5
+    alone, _ = run(*options, "--predictor", "none")
+    assert [each["share_of_oracle_gain"] for each in alone["shares"]] == [None]
+
+
+def recorded_lengths() -> dict[str, float]:
+    rows = load_workload(Path(WORKLOAD))
+    return {row.prompt: float(row.output_tokens) for row in rows if row.prompt}
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
