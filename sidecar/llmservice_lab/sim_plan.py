@@ -30,7 +30,7 @@ from llmservice_lab.sim_predictors import (
     shuffled,
 )
 from llmservice_lab.simulator import PLAIN_ENGINE, Setup, Simulate, measure_capacity, simulate
-from llmservice_lab.systems import SystemOptions, assemble, system_of
+from llmservice_lab.systems import Assembled, SystemOptions, assemble, system_of
 from llmservice_lab.vllm_engine_process import VllmSimulator
 from llmservice_lab.workload import WorkloadRequest
 
@@ -115,20 +115,7 @@ def run_plan_with(
 ) -> SimDocument:
     """As `run_plan`, by an engine that is there already: `plan.engine` only names it."""
     plan = _sized(plan)
-    capacity_rps = measure_capacity(
-        plan.rows,
-        costs=plan.costs,
-        slots=plan.slots,
-        options=replace(plan.options, scheduler_class=None),
-        run=simulate,  # both engines take the same steps, and this one is much faster
-    )
-    arrivals_s = arrival_times(
-        plan.arrivals,
-        [row.arrival_s for row in plan.rows],
-        rate_per_s=None if plan.load is None else plan.load * capacity_rps,
-        capacity_per_s=capacity_rps,
-        rng=_rng(plan.seed, "arrivals"),
-    )
+    capacity_rps, arrivals_s = _arrivals(plan)
     offered = offered_load(arrivals_s, capacity_rps)
     systems = [
         (policy, system_of(policy).predictor or name)
@@ -144,11 +131,7 @@ def run_plan_with(
             ended=0,
             total=len(plan.rows),
         )
-        system = assemble(
-            policy,
-            make_sim_predictor(name, plan.rows, seed=plan.seed),
-            options=SystemOptions(tail_weight=plan.tail_weight, kv_tokens=plan.options.kv_tokens),
-        )
+        system = _system(plan, policy, name)
         setup = Setup(
             rows=plan.rows,
             arrivals_s=arrivals_s,
@@ -176,6 +159,33 @@ def run_plan_with(
         offered_load=offered,
         runs=runs,
         shares=gain_shares(runs),
+    )
+
+
+def _arrivals(plan: SimPlan) -> tuple[float, Sequence[float]]:
+    """The capacity in requests per second, and the time of every arrival."""
+    capacity_rps = measure_capacity(
+        plan.rows,
+        costs=plan.costs,
+        slots=plan.slots,
+        options=replace(plan.options, scheduler_class=None),
+        run=simulate,  # both engines take the same steps, and this one is much faster
+    )
+    return capacity_rps, arrival_times(
+        plan.arrivals,
+        [row.arrival_s for row in plan.rows],
+        rate_per_s=None if plan.load is None else plan.load * capacity_rps,
+        capacity_per_s=capacity_rps,
+        rng=_rng(plan.seed, "arrivals"),
+    )
+
+
+def _system(plan: SimPlan, policy: str, predictor: str) -> Assembled:
+    """A policy with a predictor that has not learned from another run."""
+    return assemble(
+        policy,
+        make_sim_predictor(predictor, plan.rows, seed=plan.seed),
+        options=SystemOptions(tail_weight=plan.tail_weight, kv_tokens=plan.options.kv_tokens),
     )
 
 
