@@ -18,6 +18,8 @@ _MEDIA_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "input_image": ("image_url",),
     "input_audio": (),
 }
+# What a turn holds beside its text: calls of tools, and in the responses API what came back.
+_CALLS: Final = ("tool_calls", "function_call", "arguments", "output")
 _INSTRUCTING: Final = ("system", "developer")  # roles; a tuple: a client may send anything
 
 
@@ -25,11 +27,13 @@ _INSTRUCTING: Final = ("system", "developer")  # roles; a tuple: a client may se
 class Prompt:
     """A prompt as a predictor may see it. `tokens` is exact for token ids, else an estimate.
 
+    Of several prompts it is the longest that counts; `other_tokens` are those of the rest.
     `last_turn` is empty where it would be the whole text.
     """
 
     text: str
     tokens: int
+    other_tokens: int = 0
     count: int = 1  # prompts in the request
     turns: int = 1
     system: bool = False  # instructions beside the turns
@@ -47,15 +51,19 @@ def plain_prompt(prompt: object) -> Prompt:
         return Prompt(text="", tokens=len(items))
     if isinstance(items[0], str):
         texts = cast("list[str]", items)
-        longest = max(texts, key=len)
-        return Prompt(text=bounded("\n".join(texts)), tokens=_estimate(longest), count=len(texts))
-    lists = cast("list[list[int]]", items)
-    return Prompt(text="", tokens=max(map(len, lists)), count=len(lists))
+        return _several(bounded("\n".join(texts)), [_estimate(text) for text in texts])
+    return _several("", [len(ids) for ids in cast("list[list[int]]", items)])
+
+
+def _several(text: str, sizes: list[int]) -> Prompt:
+    longest = max(sizes)
+    return Prompt(text=text, tokens=longest, other_tokens=sum(sizes) - longest, count=len(sizes))
 
 
 def chat_prompt(messages: object, *, param: str, before: object = None) -> Prompt:
     """The prompt of a chat: its turns joined. `param` is the field's name, for errors."""
     instructions = [before] if isinstance(before, str) else []
+    beside = 0
     if isinstance(messages, str):
         turns = [messages]
         system = bool(instructions)
@@ -65,14 +73,22 @@ def chat_prompt(messages: object, *, param: str, before: object = None) -> Promp
             raise InvalidRequest(f"'{param}' must not be empty", param=param)
         turns = ["\n".join(_texts(item, f"{param}[{i}]")) for i, item in enumerate(items)]
         system = bool(instructions) or any(item.get("role") in _INSTRUCTING for item in items)
+        beside = sum(tokens_beside(item, _CALLS) for item in items)
     joined = "\n".join(text for text in (*instructions, *turns) if text)
     return Prompt(
         text=bounded(joined),
-        tokens=_estimate(joined),
+        tokens=_estimate(joined) + beside,
         turns=len(turns),
         system=system,
         last_turn=bounded(turns[-1]) if len(turns) > 1 else "",
     )
+
+
+def tokens_beside(fields: Mapping[str, object], names: Iterable[str]) -> int:
+    """About how many tokens the chat template makes of these fields, which are no text."""
+    given = (fields.get(name) for name in names)
+    # JSON or nearly so, of any value that can be; its exact form is the template's affair.
+    return sum(len(repr(value)) // _BYTES_PER_TOKEN for value in given if value)
 
 
 def bounded(text: str) -> str:

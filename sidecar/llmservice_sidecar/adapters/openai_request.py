@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from llmservice_api.sidecar_config import ModelConfig
 
 from llmservice_sidecar.adapters import openai_fields as fields
-from llmservice_sidecar.adapters.openai_prompt import Prompt, chat_prompt, plain_prompt
+from llmservice_sidecar.adapters.openai_prompt import (
+    Prompt,
+    chat_prompt,
+    plain_prompt,
+    tokens_beside,
+)
 from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.request import RequestId
 from llmservice_sidecar.runtime.call import InferenceCall
@@ -20,6 +25,7 @@ MAX_ANSWERS: Final = 4096  # n x prompts, before the gate compares it with its s
 _LONGEST_EFFORT: Final = 16  # characters: "minimal" is the longest word in use
 # Arguments of chat templates that turn thinking on and off: Qwen's and DeepSeek's.
 _THINKING_SWITCHES: Final = ("enable_thinking", "thinking")
+_TOOLS: Final = ("tools", "functions")
 
 Body = dict[str, object]
 
@@ -105,11 +111,15 @@ class OpenAIRequests:
                 f"The model `{model}` does not exist.", param="model", code="model_not_found"
             )
         prompt = endpoint.prompt(checked)
+        tools = _tools(checked)
+        if tools.offered:
+            prompt = replace(prompt, tokens=prompt.tokens + tokens_beside(checked, _TOOLS))
         return InferenceCall(
             request_id=context.request_id,
             path=path,
             body=checked,
-            query=self._query(endpoint, checked, prompt, model),
+            query=self._query(endpoint, checked, prompt, tools=tools, model=model),
+            other_prompt_tokens=prompt.other_tokens,
             slots=_slots(checked, prompt),
             stream=checked.get("stream") is True,
             include_usage=_options(checked).get("include_usage") is True,
@@ -158,7 +168,9 @@ class OpenAIRequests:
                     code="unsupported_parameter",
                 )
 
-    def _query(self, endpoint: Endpoint, body: Body, prompt: Prompt, model: str) -> PredictionQuery:
+    def _query(
+        self, endpoint: Endpoint, body: Body, prompt: Prompt, *, tools: _Tools, model: str
+    ) -> PredictionQuery:
         return PredictionQuery(
             text=prompt.text,
             prompt_tokens=prompt.tokens,
@@ -166,8 +178,8 @@ class OpenAIRequests:
             model=model,
             max_tokens=self._max_tokens(endpoint, body, prompt),
             turns=prompt.turns,
-            has_tools=bool(body.get("tools")) or bool(body.get("functions")),
-            has_schema=_has_schema(body),
+            has_tools=tools.offered,
+            has_schema=tools.forced or _has_schema(body),
             system=prompt.system,
             last_turn=prompt.last_turn,
             reasoning_effort=_reasoning_effort(body),
@@ -225,6 +237,21 @@ def _slots(body: Body, prompt: Prompt) -> int:
     return slots
 
 
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """Whether the model may call tools, and whether it must: a call has a form of its own."""
+
+    offered: bool
+    forced: bool
+
+
+def _tools(body: Body) -> _Tools:
+    given = any(body.get(name) for name in _TOOLS)
+    choice = body.get("tool_choice") or body.get("function_call")
+    offered = given and choice != "none"
+    return _Tools(offered, offered and (choice == "required" or isinstance(choice, dict)))
+
+
 def _has_schema(body: Body) -> bool:
     """Whether the answer's form is constrained, and not just said to be text."""
     if body.get("structured_outputs"):
@@ -236,10 +263,14 @@ def _has_schema(body: Body) -> bool:
 
 def _reasoning_effort(body: Body) -> str | None:
     """How hard the model is asked to think, in the client's own word; None: nothing is said."""
-    said = body.get("reasoning_effort") or _mapping(body, "reasoning").get("effort")
-    if isinstance(said, str):
-        return said[:_LONGEST_EFFORT]
     switches = _mapping(body, "chat_template_kwargs")
+    for said in (
+        body.get("reasoning_effort"),
+        _mapping(body, "reasoning").get("effort"),
+        switches.get("reasoning_effort"),  # as templates take it; gRPC has no other way
+    ):
+        if isinstance(said, str):
+            return said[:_LONGEST_EFFORT]
     thinks = [switches[name] for name in _THINKING_SWITCHES if name in switches]
     return "none" if thinks and not any(thinks) else None
 

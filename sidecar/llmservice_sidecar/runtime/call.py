@@ -48,6 +48,7 @@ class InferenceCall:
     body: dict[str, object]
     query: PredictionQuery
     slots: int = 1  # n x prompts
+    other_prompt_tokens: int = 0  # of several prompts: of all but the one that the query is about
     stream: bool = False
     include_usage: bool = False  # the client itself asked for the trailing usage event
     timeout_s: float | None = None

@@ -224,7 +224,7 @@ class Pipeline:
         return Request(
             id=request_id,
             arrived_at=account.started_at,
-            prompt_tokens=call.query.prompt_tokens,
+            prompt_tokens=call.query.prompt_tokens + call.other_prompt_tokens,
             prediction=self._predicting.history.prior(call.query),
             max_tokens=call.query.max_tokens,
             slots=call.slots,
