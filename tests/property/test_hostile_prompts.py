@@ -1,4 +1,4 @@
-"""Ten thousand prompts that nobody would send in good faith, through door and predictor."""
+"""Ten thousand prompts that nobody would send in good faith, through door and both predictors."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import pytest
+from fakes.proxies import WORDS, tokenizer
 from llmservice_api.sidecar_config import ModelConfig, PredictorConfig
+from llmservice_lab.predictors.recorded import write_recorded
 from llmservice_sidecar.adapters.openai_request import CallContext, OpenAIRequests
 from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor
+from llmservice_sidecar.adapters.predictors.proxy_card import (
+    TOKENIZER_FILE,
+    read_card,
+    write_card,
+)
 from llmservice_sidecar.core.request import RequestId
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
@@ -52,6 +61,7 @@ PARAMETERS: Final[tuple[tuple[str, tuple[Any, ...]], ...]] = (
     ("response_format", ({"type": "json_object"}, {"type": [1]}, {})),
     ("chat_template_kwargs", ({"enable_thinking": math.nan}, {"thinking": []})),
     ("tools", ([{"type": "function"}], [])),
+    ("tool_choice", ("required", "\ud800", {"a": math.nan})),
 )
 
 Mutation = Callable[[str, random.Random], str]
@@ -120,25 +130,34 @@ async def check(predictor: ChainedPredictor, query: PredictionQuery) -> None:
         assert 1 <= said.p50_tokens <= said.p90_tokens, query
 
 
+def fine_tuned(directory: Path) -> PredictorConfig:
+    """A proxy with a real network and tokenizer that reads 64 tokens, head and tail."""
+    write_recorded(directory, {str(at): 10.0 * at for at in range(len(WORDS))})
+    tokenizer().save(str(directory / TOKENIZER_FILE))
+    write_card(directory, msgspec.structs.replace(read_card(directory), max_tokens=64))
+    return PredictorConfig(kind="FineTuned", uri=directory.as_uri(), timeout_s=60.0)
+
+
 @pytest.mark.timeout(400)
-async def test_ten_thousand_hostile_prompts_are_predicted_and_learned_from() -> None:
+async def test_ten_thousand_hostile_prompts_are_predicted_and_learned_from(tmp_path: Path) -> None:
     rng = random.Random(11)
     requests = OpenAIRequests(
         model=ModelConfig(name="m", adapters=("lora",)), allowed_extra_args=()
     )
     # The deadline is not what is tested here: a busy machine must not fail this test.
-    predictor = make_predictor(PredictorConfig(timeout_s=60.0), enabled=True)
+    configs = (PredictorConfig(timeout_s=60.0), fine_tuned(tmp_path / "proxy"))
+    predictors = [make_predictor(config, enabled=True) for config in configs]
     context = CallContext(request_id=RequestId("r"))
     for start in range(0, PROMPTS, TOGETHER):
         bodies = [body(hostile(number, rng), rng) for number in range(start, start + TOGETHER)]
         queries = [requests.parse(CHAT, each, context).query for each in bodies]
-        await asyncio.gather(*(check(predictor, query) for query in queries))
+        asked = [check(predictor, query) for predictor in predictors for query in queries]
+        await asyncio.gather(*asked)
         for query in queries[::3]:
-            predictor.observe(
-                query,
-                output_tokens=rng.choice((0, 1, 50, 100_000, 10**12)),
-                censored=rng.random() < 0.3,
-            )
-    await predictor.settled()
-    assert (predictor.failures, predictor.timeouts) == (0, 0)
-    await predictor.aclose()
+            tokens, censored = rng.choice((0, 1, 50, 100_000, 10**12)), rng.random() < 0.3
+            for predictor in predictors:
+                predictor.observe(query, output_tokens=tokens, censored=censored)
+    for predictor in predictors:
+        await predictor.settled()
+        assert (predictor.state, predictor.failures, predictor.timeouts) == ("Ready", 0, 0)
+        await predictor.aclose()
