@@ -6,8 +6,8 @@ The guard knows no clock and no gate: it is told predictions and what became of 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 from llmservice_sidecar.core.rank_correlation import (
@@ -21,6 +21,7 @@ FALL_BACK_BELOW: Final = 0.10  # upper bound of tau: surely no better than this,
 RETURN_ABOVE: Final = 0.15  # lower bound of tau: surely better than this, so predictions again
 EVALUATIONS_PER_WINDOW: Final = 40  # each costs milliseconds, in small steps
 EARLY_SAMPLES: Final = 32  # enough to see that predictions are wrong, not that they are right
+APART: Final = 16  # samples unlike the most common one: fewer pairs that can be ranked tell nothing
 AT_ONCE: Final = 256  # samples that are judged in one go; more are spread over the samples to come
 
 _T = TypeVar("_T")
@@ -32,6 +33,7 @@ class Guard:
     `closed` means that predictions may order the queue. A guard that starts trusted is closed until
     the evidence is against it; one that does not is open until the evidence is for it. Below
     `min_samples` only the worst is judged: who is surely no better than chance has to go at once.
+    Equal outcomes rank nothing: where nearly all are equal the guard stays as it is.
     Give samples in arrival order (`ArrivalOrder` does): requests taken as they finish are biased to
     short ones.
     """
@@ -106,7 +108,8 @@ class Guard:
         if not self._closed or len(self._pairs) % EARLY_SAMPLES:
             return
         predicted, actual = zip(*self._pairs, strict=True)
-        self._closed = rank_correlation(predicted, actual).upper >= FALL_BACK_BELOW
+        if _varied(predicted) and _varied(actual):
+            self._closed = rank_correlation(predicted, actual).upper >= FALL_BACK_BELOW
 
     def _judge(self) -> None:
         self._since = 0
@@ -127,10 +130,18 @@ class Guard:
     def _conclude(self, judged: RankCorrelation) -> None:
         self._judging = None
         self._judged = judged
+        if not _varied([actual for _, actual in self._pairs]):
+            return  # one request over and over: no word against the predictor, nor for it
         if judged.upper < FALL_BACK_BELOW:
             self._closed = False
         elif judged.lower > RETURN_ABOVE:
             self._closed = True
+
+
+def _varied(values: Sequence[float]) -> bool:
+    """Whether enough of them differ from the most common one to say how well they are ranked."""
+    ((_, most),) = Counter(values).most_common(1)
+    return len(values) - most >= min(APART, len(values) // 2)
 
 
 def _ranked(predicted: float) -> float:

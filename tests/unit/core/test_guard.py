@@ -94,6 +94,26 @@ def test_the_worst_predictor_is_dropped_before_the_minimum_of_samples() -> None:
     assert subject.tau is None
 
 
+@pytest.mark.parametrize("others", [0, 1, 8])
+@pytest.mark.parametrize("identical", [32, 64, 399])
+def test_one_request_over_and_over_is_no_evidence_against_the_predictor(
+    identical: int, others: int
+) -> None:
+    subject = guard(starts_trusted=True)
+    feed(subject, inverted, others)
+    for _ in range(identical):
+        subject.observe(120.0, 50.0)
+    assert subject.closed
+
+
+def test_identical_requests_do_not_hide_a_bad_predictor() -> None:
+    subject = guard(starts_trusted=True)
+    for _ in range(100):
+        subject.observe(120.0, 50.0)
+        feed(subject, inverted, 1, seed=subject.samples)
+    assert not subject.closed
+
+
 def test_it_opens_when_the_predictor_breaks_and_closes_when_it_is_mended() -> None:
     subject = guard(starts_trusted=False)
     feed(subject, noisy, 400)
