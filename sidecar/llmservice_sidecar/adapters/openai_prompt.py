@@ -27,7 +27,8 @@ _INSTRUCTING: Final = ("system", "developer")  # roles; a tuple: a client may se
 class Prompt:
     """A prompt as a predictor may see it. `tokens` is exact for token ids, else an estimate.
 
-    Of several prompts it is the longest that counts; `other_tokens` are those of the rest.
+    `other_tokens` are what the engine reads beside that: the rest of several prompts, of which
+    the longest is in `tokens`, and calls of tools.
     `last_turn` is empty where it would be the whole text.
     """
 
@@ -77,7 +78,8 @@ def chat_prompt(messages: object, *, param: str, before: object = None) -> Promp
     joined = "\n".join(text for text in (*instructions, *turns) if text)
     return Prompt(
         text=bounded(joined),
-        tokens=_estimate(joined) + beside,
+        tokens=_estimate(joined),
+        other_tokens=beside,
         turns=len(turns),
         system=system,
         last_turn=bounded(turns[-1]) if len(turns) > 1 else "",

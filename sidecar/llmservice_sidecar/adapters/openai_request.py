@@ -113,7 +113,8 @@ class OpenAIRequests:
         prompt = endpoint.prompt(checked)
         tools = _tools(checked)
         if tools.offered:
-            prompt = replace(prompt, tokens=prompt.tokens + tokens_beside(checked, _TOOLS))
+            other_tokens = prompt.other_tokens + tokens_beside(checked, _TOOLS)
+            prompt = replace(prompt, other_tokens=other_tokens)
         return InferenceCall(
             request_id=context.request_id,
             path=path,

@@ -48,7 +48,7 @@ class InferenceCall:
     body: dict[str, object]
     query: PredictionQuery
     slots: int = 1  # n x prompts
-    other_prompt_tokens: int = 0  # of several prompts: of all but the one that the query is about
+    other_prompt_tokens: int = 0  # that the query's text says nothing of: tools, further prompts
     stream: bool = False
     include_usage: bool = False  # the client itself asked for the trailing usage event
     timeout_s: float | None = None

@@ -177,13 +177,24 @@ def test_what_nobody_could_foresee_is_refused(name: str) -> None:
         parsed(CHAT, {"messages": HELLO, name: True})
 
 
-def test_tools_and_calls_are_part_of_the_prompts_size() -> None:
-    plain, tools = (parsed(CHAT, {"messages": HELLO, **more}) for more in ({}, {"tools": TOOLS}))
-    assert tools.query.prompt_tokens >= plain.query.prompt_tokens + 15
-    called = parsed(CHAT, {"messages": [*HELLO, CALL]})
-    assert called.query.prompt_tokens >= plain.query.prompt_tokens + 15
+def read_by_the_engine(path: str, **body: Any) -> int:
+    call = parsed(path, body)
+    return call.query.prompt_tokens + call.other_prompt_tokens
+
+
+def test_tools_and_calls_are_charged_for() -> None:
+    plain = read_by_the_engine(CHAT, messages=HELLO)
+    assert read_by_the_engine(CHAT, messages=HELLO, tools=TOOLS) >= plain + 15
+    assert read_by_the_engine(CHAT, messages=[*HELLO, CALL]) >= plain + 15
     output = [{"type": "function_call_output", "call_id": "1", "output": "x" * 400}]
-    assert parsed(RESPONSES, {"input": output}).query.prompt_tokens >= 100
+    assert read_by_the_engine(RESPONSES, input=output) >= 100
+
+
+def test_the_predictor_is_told_the_size_of_what_it_reads() -> None:
+    # It learned what so many tokens of a text mean; those of tools would look like a longer text.
+    plain = parsed(CHAT, {"messages": HELLO}).query
+    tools = parsed(CHAT, {"messages": [*HELLO, CALL, *HELLO], "tools": TOOLS}).query
+    assert tools.prompt_tokens <= plain.prompt_tokens + 2
 
 
 def test_all_answers_are_charged_for() -> None:

@@ -189,7 +189,7 @@ def test_the_query_describes_the_request() -> None:
     )
     assert call.query == PredictionQuery(
         text="be brief\nhello",
-        prompt_tokens=8,  # the tools are part of it
+        prompt_tokens=3,
         endpoint="chat",
         model="m",
         max_tokens=50,
