@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from llmservice_api.sidecar_config import PredictorMode
 
@@ -60,12 +61,15 @@ def model_mounts(service: Service) -> list[Manifest]:
 
 
 def predictor_uri(service: Service) -> str | None:
-    """Where the sidecar finds the predictor in its container, as file:///path."""
+    """Where the sidecar finds the predictor in its container, as file:///path.
+
+    A claim's path is taken literally, as the model's is: what looks encoded stays a name.
+    """
     uri = service.spec.predictor.uri
     if uri is None or claim_name(uri) is None:
         return uri
     path = uri.partition("://")[2].partition("/")[2].strip("/")
-    return f"file://{_PREDICTOR_MOUNT}/{path}"
+    return f"file://{_PREDICTOR_MOUNT}/{quote(path)}"
 
 
 def predictor_volumes(service: Service) -> list[Manifest]:

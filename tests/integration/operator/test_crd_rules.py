@@ -152,6 +152,14 @@ BAD = (
         "a predictor that climbs out", "spec.predictor.uri", "must not contain '..'",
         "spec.predictor.uri", predictor={"uri": "pvc://claim/../other"},
     ),
+    bad(
+        "a predictor that climbs out encoded", "spec.predictor.uri", "must not contain '..'",
+        "spec.predictor.uri", predictor={"uri": "file:///models/%2E%2e/etc"},
+    ),
+    bad(
+        "a predictor with a fragment", "spec.predictor.uri", "must not contain '?' or '#'",
+        "spec.predictor.uri", predictor={"uri": "pvc://claim/a#b"},
+    ),
     bad("a predictor nowhere", "spec.predictor", "kind FineTuned", "spec.predictor",
         predictor={"kind": "FineTuned"}),
     bad(

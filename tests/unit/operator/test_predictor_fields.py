@@ -12,6 +12,7 @@ from llmservice_operator.desired import desired
 from llmservice_operator.desired.config import live_config, static_config, static_hash
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
+from llmservice_sidecar.adapters.predictors import local_path
 
 ROOT: Final = Path(__file__).parents[3]
 CLAIM: Final = {"kind": "FineTuned", "uri": "pvc://store/proxies/qwen/"}
@@ -78,6 +79,13 @@ def test_a_proxy_on_a_claim_is_mounted_into_the_sidecar_alone() -> None:
     assert source == {"claimName": "store", "readOnly": True}
     (engine,) = template_of(wanted)["spec"]["containers"]
     assert "predictor" not in {mount["name"] for mount in engine["volumeMounts"]}
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/%2e%2e/etc", "a#b", "a?b", "50%", "two words", "é"])
+def test_a_path_on_a_claim_is_read_as_it_is_written_and_never_outside_of_it(path: str) -> None:
+    told = static_config(service(predictor=CLAIM | {"uri": f"pvc://store/{path}"})).predictor.uri
+    assert told is not None
+    assert local_path(told) == Path("/mnt/predictor") / path
 
 
 @pytest.mark.parametrize(

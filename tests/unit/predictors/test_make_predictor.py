@@ -55,12 +55,15 @@ async def test_a_saved_state_is_taken_up(tmp_path: Path) -> None:
         (PredictorConfig(uri="hf://org/name"), "only file:///path is supported"),
         (PredictorConfig(uri="file:///nowhere/state"), "No such file"),
         (PredictorConfig(uri=Path(__file__).as_uri()), "test_make_predictor.py: not readable"),
+        (PredictorConfig(uri="file:///models/%2e%2e/state"), "must not contain '..'"),
+        (PredictorConfig(uri="file:///models/a#b"), "must not contain '?' or '#'"),
+        (PredictorConfig(uri="file:///models/a?b"), "must not contain '?' or '#'"),
         (PredictorConfig(kind="FineTuned"), "needs a uri"),
         (PredictorConfig(kind="FineTuned", uri="file:///nowhere"), "No such file"),
     ],
     ids=[
-        "unknown kind", "unsupported scheme", "missing file", "another file", "no directory",
-        "missing directory",
+        "unknown kind", "unsupported scheme", "missing file", "another file", "encoded dots",
+        "a fragment", "a query", "no directory", "missing directory",
     ],
 )  # fmt: skip
 async def test_what_cannot_be_loaded_is_reported_and_the_shipped_model_serves(

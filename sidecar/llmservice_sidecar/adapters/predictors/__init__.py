@@ -22,7 +22,7 @@ FINE_TUNED: Final = "FineTuned"
 KINDS: Final = (DEFAULT, FINE_TUNED)
 _UNLOADABLE: Final = (OSError, ValueError, ImportError)
 
-__all__ = ["KINDS", "ChainedPredictor", "make_predictor"]
+__all__ = ["KINDS", "ChainedPredictor", "local_path", "make_predictor"]
 
 
 def make_predictor(
@@ -64,7 +64,7 @@ def _configured(config: PredictorConfig, shipped: Callable[[], Describes]) -> Le
     """Raises OSError, ValueError or ImportError naming what is wrong."""
     if config.kind not in KINDS:
         raise ValueError(f"predictor kind {config.kind!r} is unknown; allowed: {', '.join(KINDS)}")
-    path = None if config.uri is None else _path(config.uri)
+    path = None if config.uri is None else local_path(config.uri)
     if config.kind == FINE_TUNED:
         if path is None:
             raise ValueError("kind FineTuned needs a uri: file:///DIRECTORY as train wrote it")
@@ -81,9 +81,17 @@ def _configured(config: PredictorConfig, shipped: Callable[[], Describes]) -> Le
         raise ValueError(f"{path}: {error}") from error
 
 
-def _path(uri: str) -> Path:
-    """The path behind a predictor's URI. Raises ValueError for any other kind of URI."""
+def local_path(uri: str) -> Path:
+    """The path behind a predictor's URI, percent-encoding undone.
+
+    Raises ValueError for any other kind of URI, and for one that says less or more than a path.
+    """
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc:
         raise ValueError(f"{uri}: only file:///path is supported")
-    return Path(unquote(parts.path))
+    if "?" in uri or "#" in uri:
+        raise ValueError(f"{uri}: must not contain '?' or '#'; a name with them has %3F or %23")
+    path = Path(unquote(parts.path))
+    if ".." in path.parts:
+        raise ValueError(f"{uri}: must not contain '..', encoded or not")
+    return path
