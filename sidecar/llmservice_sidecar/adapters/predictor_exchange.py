@@ -26,6 +26,7 @@ from llmservice_sidecar.adapters.predictors.sharing import MAX_BYTES, PayloadErr
 _log = logging.getLogger(__name__)
 
 MAX_PEERS: Final = 16
+KEEP_WITHIN_S: Final = 5.0  # at the end of a pod nobody waits for a model that hangs
 FRESH_S: Final = 5.0  # an answer is given again for so long: who asks often costs nothing
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
 
@@ -33,7 +34,8 @@ Resolve = Callable[[str], Awaitable[Iterable[str]]]  # host name to addresses; r
 
 
 class PredictorExchange:
-    """Keeps and shares what an online predictor has learned; any other predictor has nothing to.
+    """Keeps and shares what an online predictor has learned; any other predictor has nothing to,
+    nor has one that does not learn.
 
     `own_address`: not to be asked. `samples` of a peer replace what it had told before.
     """
@@ -45,13 +47,16 @@ class PredictorExchange:
         *,
         own_address: str | None = None,
         resolve: Resolve | None = None,
+        keep_within_s: float = KEEP_WITHIN_S,
     ) -> None:
         model = predictor.model
         self._predictor = predictor
-        self._model = model if isinstance(model, OnlinePredictor) else None
+        learns = predictor.learns
+        self._model = model if isinstance(model, OnlinePredictor) and learns else None
         self._config = config or KeepConfig()
         self._own_address = own_address
         self._resolve = resolve or _addresses
+        self._keep_within_s = keep_within_s
         self._made: dict[str, tuple[float, bytes]] = {}
         self._making = asyncio.Lock()
         self._troubles: dict[str, str] = {}
@@ -84,9 +89,12 @@ class PredictorExchange:
         if self._model is None or path is None:
             return
         try:
-            await self._predictor.run_in_thread(partial(keeping.keep, self._model, Path(path)))
-        except OSError as error:
-            self._note(path, f"the predictor's state cannot be written to {path}: {error}")
+            async with asyncio.timeout(self._keep_within_s):
+                await self._predictor.run_in_thread(partial(keeping.keep, self._model, Path(path)))
+        except Exception as error:
+            # Whatever it is: a sidecar must end, and until then serve, without it.
+            why = str(error) or type(error).__name__
+            self._note(path, f"the predictor's state cannot be written to {path}: {why}")
         else:
             self._troubles.pop(path, None)
 

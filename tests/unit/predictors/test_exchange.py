@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -177,6 +179,43 @@ async def test_a_volume_that_cannot_be_written_is_told_once(
     await exchange.keep()
     assert len(caplog.records) == 1
     await learner.aclose()
+
+
+async def test_a_model_that_hangs_does_not_hold_up_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner, stuck = predictor(), threading.Event()
+    keep = KeepConfig(state_path=str(tmp_path / "state"))
+    exchange = PredictorExchange(learner, keep, keep_within_s=0.01)
+    hanging = asyncio.create_task(learner.run_in_thread(stuck.wait))
+    await asyncio.sleep(0)  # it is in the thread now
+    await exchange.keep()
+    assert "TimeoutError" in caplog.text
+    stuck.set()
+    await hanging
+    await learner.aclose()
+
+
+async def test_whatever_goes_wrong_in_saving_is_told_and_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = predictor()
+    exchange = PredictorExchange(learner, KeepConfig(state_path=str(tmp_path / "state")))
+    await learner.aclose()  # its thread takes no more work: a RuntimeError
+    await exchange.keep()
+    assert "cannot be written" in caplog.text
+
+
+async def test_who_does_not_learn_neither_keeps_nor_tells_nor_asks(tmp_path: Path) -> None:
+    config = PredictorConfig(timeout_s=10.0, online_learning=False)
+    fixed = make_predictor(config, enabled=True)
+    keep = KeepConfig(state_path=str(tmp_path / "state"), peers_host=HOST)
+    exchange = PredictorExchange(fixed, keep, resolve=addresses)
+    assert (await exchange.statistics(), await exchange.snapshot()) == (None, None)
+    await exchange.keep()
+    await exchange.follow()  # returns at once
+    assert is_empty(tmp_path)
+    await fixed.aclose()
 
 
 async def test_who_asks_often_gets_the_same_answer_for_a_while() -> None:

@@ -124,6 +124,11 @@ class ChainedPredictor:
         return self._model
 
     @property
+    def learns(self) -> bool:
+        """Whether finished requests teach the model."""
+        return self._learns
+
+    @property
     def samples(self) -> int:
         """Outcomes that the model has learned from."""
         return 0 if self._model is None else self._model.samples
