@@ -8,15 +8,13 @@ import random
 import numpy as np
 import pytest
 from llmservice_sidecar.adapters.predictors.base import DENSE, Description
-from llmservice_sidecar.adapters.predictors.calibration import WINDOW, Calibration
-from llmservice_sidecar.adapters.predictors.features import HASHED
-from llmservice_sidecar.adapters.predictors.head import (
-    FORGET_EVERY,
+from llmservice_sidecar.adapters.predictors.estimate import (
     Estimate,
-    Head,
     drawn_beyond,
     expected_beyond,
 )
+from llmservice_sidecar.adapters.predictors.features import HASHED
+from llmservice_sidecar.adapters.predictors.head import FORGET_EVERY, Head
 from llmservice_sidecar.adapters.predictors.regression import DenseRegression, HashedRegression
 
 
@@ -163,50 +161,28 @@ def test_old_evidence_fades() -> None:
     assert head.lesson().hashed.precision[-1] < before
 
 
-def test_the_calibrated_mean_rises_with_the_predicted_spread() -> None:
-    calibration = Calibration()
-    means = [calibration.mean(5.0, deviation) for deviation in (0.1, 0.5, 1.0)]
-    assert means[0] == pytest.approx(math.exp(5.0), rel=0.02)
-    assert means == sorted(means)
-    assert means[1] == pytest.approx(math.exp(5.0 + 0.125), rel=0.02)  # of a lognormal
+def test_the_spread_narrows_once_the_models_level_is_known() -> None:
+    head = Head()
+    (description,) = descriptions(1)
+    spreads = [head.estimate(description).deviation]
+    for outcomes in (1, 3, 20):
+        while head.samples < outcomes:
+            off = 0.4 * (-1.0) ** head.samples  # an error of the usual size
+            length = head.estimate(description).mean + off
+            head.learn(description, log_tokens=length, censored=False)
+        spreads.append(head.estimate(description).deviation)
+    assert spreads[0] == pytest.approx(description.log_deviation)
+    assert spreads == sorted(spreads, reverse=True)
+    head.restart()  # another model behind the same name: its level is not known
+    assert head.estimate(description).deviation > spreads[-1]
 
 
-def test_quantiles_follow_the_errors_that_were_made() -> None:
-    calibration = Calibration()
-    rng = random.Random(7)
-    errors = [rng.expovariate(1.0) - 1.0 for _ in range(3 * WINDOW)]
-    for error in errors:
-        calibration.learn(error, log_tokens=5.0, deviation=1.0)
-    for level in (0.5, 0.9):
-        reach = math.log(calibration.quantile(0.0, 1.0, level=level))
-        share = sum(error <= reach for error in errors) / len(errors)
-        assert share == pytest.approx(level, abs=0.03)
-
-
-def test_the_mean_is_right_over_all_although_errors_differ_in_shape() -> None:
-    calibration = Calibration()
-    rng = random.Random(12)
-    actual, predicted = 0.0, 0.0
-    for number in range(4000):
-        wild = rng.random() < 0.5  # wide and cut above, or narrow with a tail
-        deviation = 1.2 if wild else 0.2
-        z = min(rng.gauss(0.0, 1.0), 0.5) if wild else rng.expovariate(1.0) - 0.7
-        if number >= 2000:
-            predicted += calibration.mean(5.0, deviation)
-            actual += math.exp(5.0 + deviation * z)
-        calibration.learn(z, log_tokens=5.0, deviation=deviation)
-    assert predicted / actual == pytest.approx(1.0, abs=0.05)
-
-
-def test_the_window_of_errors_survives_and_is_bounded() -> None:
-    calibration, copy = Calibration(), Calibration()
-    for number in range(WINDOW + 10):
-        calibration.learn(math.sin(number), log_tokens=5.0, deviation=0.5)
-    recent = calibration.recent()
-    assert len(recent) == WINDOW
-    assert recent[-1] == math.sin(WINDOW + 9)
-    copy.restore(recent, calibration.totals)
-    assert np.array_equal(copy.recent(), recent)
-    assert copy.mean(5.0, 0.5) == pytest.approx(calibration.mean(5.0, 0.5), rel=0.01)
-    copy.restart()
-    assert len(copy.recent()) == 0
+def test_a_head_of_a_new_model_starts_with_the_shape_of_errors_of_another() -> None:
+    known, new = Head(), Head()
+    rng = random.Random(13)
+    for description in descriptions(300):
+        length = description.log_tokens + rng.expovariate(1.0)
+        known.learn(description, log_tokens=length, censored=False)
+    new.start_like(known)
+    assert np.array_equal(new.calibration.assumed, known.calibration.typical())
+    assert len(new.calibration.recent()) == 0

@@ -65,6 +65,20 @@ def test_a_snapshot_predicts_and_learns_like_the_original(train: list[WorkloadRe
     agree(original, copy, train[400:420])
 
 
+def test_a_snapshot_keeps_how_far_quantiles_were_put_right(train: list[WorkloadRequest]) -> None:
+    original = OnlinePredictor(BASE)
+    for row in train[:60]:
+        original.observe(ask(row), output_tokens=1 + row.output_tokens // 9, censored=False)
+        original.observe(ask(row, "other"), output_tokens=row.output_tokens, censored=False)
+    copy = snapshot.load(snapshot.save(original), base=BASE)
+    for key, head in original.heads.items():
+        kept = copy.heads[key].calibration
+        assert np.array_equal(kept.offsets, head.calibration.offsets)
+        assert kept.offsets.any()
+        assert np.allclose(kept.assumed, head.calibration.assumed)
+        assert np.allclose(kept.recent(), head.calibration.recent(), atol=0.01)
+
+
 def test_a_snapshot_after_a_change_of_the_world_is_faithful(train: list[WorkloadRequest]) -> None:
     original = teach(OnlinePredictor(BASE), train[:200])
     original.heads[KEY].restart()
@@ -200,8 +214,9 @@ def changed(payload: bytes, name: str, value: Any) -> bytes:
         ("base", None, "base none"),
         (f"{KEY}.samples", [-1], "samples -1"),
         (f"{KEY}.samples", None, "lacks"),
-        (f"{KEY}.errors", [np.nan], "errors"),
-        (f"{KEY}.errors", [[1.0]], "a vector"),
+        (f"{KEY}.errors", [[np.nan] * 3], "errors"),
+        (f"{KEY}.errors", [[1.0]], "shape"),
+        (f"{KEY}.offsets", [0.5], "offsets"),
         (f"{KEY}.totals", [-1.0, 1.0], "below zero"),
         (f"{KEY}.dense.scale", [1.0], "dense.scale"),
         (f"{KEY}.mix.scale", [-1.0, 1.0, 1.0, 1.0], "precision"),

@@ -11,13 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 
 from llmservice_sidecar.adapters.predictors.base import DENSE, Description
-from llmservice_sidecar.adapters.predictors.calibration import Calibration
+from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, Calibration, Kind
+from llmservice_sidecar.adapters.predictors.estimate import (
+    LONGEST_LOG,
+    Estimate,
+    drawn_beyond,
+    expected_beyond,
+)
 from llmservice_sidecar.adapters.predictors.features import HASHED, Vector
 from llmservice_sidecar.adapters.predictors.regression import (
     DenseRegression,
@@ -37,28 +42,17 @@ TRUST_AFTER: Final = 20.0  # outcomes after which the mixture counts as much as 
 FORGET_EVERY: Final = 1024  # outcomes
 FORGET: Final = 0.96  # of the evidence stays: half after 17,000 outcomes
 DEVIATIONS: Final = (0.1, 2.0)  # bounds of the predicted spread
+WITHIN: Final = 0.8  # of the shipped spread is one model's own; the rest is how models differ
+LEVEL_AFTER: Final = 2.0  # outcomes after which half of that rest, as variance, is gone
 LOG_ABS_NORMAL: Final = -0.635  # mean of ln|z| for normal z
 SPREAD_PACE: Final = 0.1  # one error tells little of the spread; in haste it spoils the ranks
-LONGEST_LOG: Final = 14.0  # e^14: over a million tokens
 LARGEST_Z2: Final = 9.0
 FAST: Final = 1.0 / 48.0
 SLOW: Final = 1.0 / 512.0
 SURPRISE_BOUND: Final = 1.8  # recent squared errors over usual ones: the world has changed
 SETTLED: Final = 64  # outcomes before surprise means anything
-TOLD_NOTHING: Final = 0.75  # a cut answer that was that likely to go on teaches nothing
-LEAST_SURVIVAL: Final = 1e-6
 GOLDEN: Final = 0.6180339887498949  # multiples modulo 1 fill (0, 1) evenly, in any process
 INHERITED: Final = ""  # in place of a peer's name: an earlier process
-
-_NORMAL: Final = NormalDist()
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A distribution of ln(output tokens): mean and standard deviation."""
-
-    mean: float
-    deviation: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,8 @@ class Lesson:
     dense: Evidence
     hashed: Evidence
     mix: Evidence
-    errors: Vector  # recent, standardised
+    errors: Vector  # recent, standardised, with their kinds: as `Calibration.recent`
+    offsets: Vector  # by which its quantiles are put right
     totals: Vector  # tokens predicted in the mean, tokens that came
 
     def parts(self) -> tuple[Evidence, Evidence, Evidence]:
@@ -83,13 +78,15 @@ class Lesson:
         )
         errors = np.concatenate((other.errors, self.errors))
         totals = self.totals + other.totals
-        return Lesson(self.samples + other.samples, dense, hashed, mix, errors, totals)
+        samples = self.samples + other.samples
+        return Lesson(samples, dense, hashed, mix, errors, self.offsets, totals)
 
     def times(self, factor: float) -> Lesson:
         """As if told by that share (0..1) of the samples."""
         dense, hashed, mix = (part.times(factor) for part in self.parts())
         samples = round(self.samples * factor)
-        return Lesson(samples, dense, hashed, mix, self.errors, self.totals * factor)
+        totals = self.totals * factor
+        return Lesson(samples, dense, hashed, mix, self.errors, self.offsets, totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +144,9 @@ class Head:
             error = drawn_beyond(before, log_tokens, level=(self.samples * GOLDEN) % 1.0)
         z = (error - before.mean) / before.deviation
         self._adjust(views, description, target=target, error=error)
-        self.calibration.learn(z, log_tokens=before.mean, deviation=before.deviation)
+        self.calibration.learn(
+            z, log_tokens=before.mean, deviation=before.deviation, kind=Kind.of(description)
+        )
         self.samples += 1
         self.since_restart += 1
         if self._surprised(z):
@@ -173,6 +172,7 @@ class Head:
         """Believe what a head of another model believes, as unsure as a new one."""
         for mine, theirs in zip(self.regressions, other.regressions, strict=True):
             mine.restart(theirs.weights)
+        self.calibration.assume(other.calibration.typical())
         self.believed = other._known()
 
     def lesson(self) -> Lesson:
@@ -183,8 +183,9 @@ class Head:
                 mine.minus(its)
                 for mine, its in zip((dense, hashed, mix), told.parts(), strict=True)
             )
-        errors, totals = self.calibration.recent(), self.calibration.totals
-        return Lesson(self.since_restart, dense, hashed, mix, errors, totals)
+        found = self.calibration
+        errors, offsets, totals = found.recent(), found.offsets, found.totals
+        return Lesson(self.since_restart, dense, hashed, mix, errors, offsets, totals)
 
     def absorb(self, peer: str, lesson: Lesson | None) -> None:
         """Another replica's lesson in place of its last one; None: forget that replica.
@@ -201,14 +202,15 @@ class Head:
         self._peers.pop(peer, None)
         if lesson is not None:
             self._peers[peer] = lesson
-        errors = np.zeros(0) if lesson is None else lesson.errors
-        self.calibration.absorb(peer, errors, np.zeros(2) if lesson is None else lesson.totals)
+            self.calibration.absorb(peer, lesson.errors, lesson.totals)
+        else:
+            self.calibration.absorb(peer, np.zeros((0, COLUMNS)), np.zeros(2))
 
     def restore(self, lesson: Lesson) -> None:
         """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
         self._believe(lesson.parts())
         self.samples = self.since_restart = lesson.samples
-        self.calibration.restore(lesson.errors, lesson.totals)
+        self.calibration.restore(lesson.errors, totals=lesson.totals, offsets=lesson.offsets)
 
     def told_by(self, peer: str) -> Lesson | None:
         """What a replica told, as far as it is not forgotten."""
@@ -234,14 +236,23 @@ class Head:
         trust = known / (known + TRUST_AFTER)
         mean = (1.0 - trust) * dense + trust * (TYPICAL + float(self.mix.predict(mix)[0]))
         low, high = DEVIATIONS
-        deviation = max(low, min(description.log_deviation * math.exp(min(correction, 3.0)), high))
+        spread = description.log_deviation * self._narrowed() * math.exp(min(correction, 3.0))
+        deviation = max(low, min(spread, high))
         estimate = Estimate(max(-1.0, min(mean, LONGEST_LOG)), deviation)
         return _Views(x, mix, dense, hashed, estimate)
 
     def _known(self) -> float:
         """Outcomes that its beliefs rest on, whoever saw them."""
-        told = sum(lesson.samples for lesson in self._peers.values())
-        return self.believed + self.since_restart + told
+        return self.believed + self._heard()
+
+    def _heard(self) -> float:
+        """Outcomes of this model in this world, whoever saw them."""
+        return self.since_restart + sum(lesson.samples for lesson in self._peers.values())
+
+    def _narrowed(self) -> float:
+        """Share of the shipped spread that is left when so much is known of the model's level."""
+        level = LEVEL_AFTER / (LEVEL_AFTER + self._heard())
+        return math.sqrt(WITHIN**2 + (1.0 - WITHIN**2) * level)
 
     def _adjust(
         self, views: _Views, description: Description, *, target: float, error: float
@@ -265,26 +276,3 @@ class Head:
         for regression in self.regressions:
             regression.believe(regression.evidence().times(FORGET))
         self._peers = {name: told.times(FORGET) for name, told in self._peers.items()}
-
-
-def expected_beyond(before: Estimate, log_cut: float) -> float | None:
-    """The log length to learn from an answer that was cut: its expectation given that it went on.
-
-    None when the cut tells nothing: so early that nearly any answer would have gone on.
-    """
-    z = (log_cut - before.mean) / before.deviation
-    going_on = 1.0 - _NORMAL.cdf(z)
-    if going_on > TOLD_NOTHING:
-        return None
-    if going_on < LEAST_SURVIVAL:
-        return min(log_cut, LONGEST_LOG)
-    return min(before.mean + before.deviation * _NORMAL.pdf(z) / going_on, LONGEST_LOG)
-
-
-def drawn_beyond(before: Estimate, log_cut: float, *, level: float) -> float:
-    """The quantile `level` (0..1) of the log length of an answer that was cut but went on."""
-    going_on = 1.0 - _NORMAL.cdf((log_cut - before.mean) / before.deviation)
-    if going_on < LEAST_SURVIVAL:
-        return min(log_cut, LONGEST_LOG)
-    share = max(LEAST_SURVIVAL / 2.0, (1.0 - level) * going_on)
-    return min(before.mean + before.deviation * _NORMAL.inv_cdf(1.0 - share), LONGEST_LOG)

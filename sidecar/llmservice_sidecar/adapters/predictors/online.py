@@ -13,8 +13,9 @@ from typing import Final
 
 from llmservice_sidecar.adapters.predictors import sharing
 from llmservice_sidecar.adapters.predictors.base import default_base
-from llmservice_sidecar.adapters.predictors.calibration import Calibration
-from llmservice_sidecar.adapters.predictors.head import Estimate, Head
+from llmservice_sidecar.adapters.predictors.calibration import Calibration, Kind
+from llmservice_sidecar.adapters.predictors.estimate import Estimate
+from llmservice_sidecar.adapters.predictors.head import Head
 from llmservice_sidecar.adapters.predictors.sharing import Describes
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -47,9 +48,15 @@ class OnlinePredictor:
         description = self.base.describe(query)
         head = self.heads.get(head_key(query.model))
         if head is None:
+            calibration = _UNTAUGHT
             estimate = Estimate(description.log_tokens, description.log_deviation)
-            return _tokens(estimate, _UNTAUGHT, query.max_tokens)
-        return _tokens(head.estimate(description), head.calibration, query.max_tokens)
+        else:
+            calibration, estimate = head.calibration, head.estimate(description)
+        mean = calibration.mean(estimate.mean, estimate.deviation)
+        median, upper = calibration.quantiles(
+            estimate.mean, estimate.deviation, kind=Kind.of(description)
+        )
+        return _within(query.max_tokens, mean=mean, median=median, upper=upper)
 
     def predict_batch(self, queries: Sequence[PredictionQuery]) -> list[Prediction | None]:
         """One prediction per query, in their order."""
@@ -106,18 +113,15 @@ def head_key(model: str) -> str:
     return hashlib.blake2b(model.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
-def _tokens(estimate: Estimate, calibration: Calibration, max_tokens: int | None) -> Prediction:
+def _within(max_tokens: int | None, *, mean: float, median: float, upper: float) -> Prediction:
     limit = math.inf if max_tokens is None else float(max(max_tokens, 1))
 
     def within(tokens: float) -> float:
         return max(1.0, min(tokens, limit))
 
-    mean = calibration.mean(estimate.mean, estimate.deviation)
-    median = calibration.quantile(estimate.mean, estimate.deviation, level=0.5)
-    upper = calibration.quantile(estimate.mean, estimate.deviation, level=0.9)
     return Prediction(
         output_tokens=within(mean),
         p90_tokens=within(max(mean, upper)),
         source="model",
-        p50_tokens=within(min(median, upper)),
+        p50_tokens=within(median),
     )

@@ -75,21 +75,22 @@ class DenseRegression:
 
     def believe(self, evidence: Evidence) -> None:
         """The prior and this evidence, nothing else. Raises ValueError if it is impossible."""
-        half = np.linalg.inv(self._root(evidence))
-        self.covariance = half.T @ half
+        covariance = np.linalg.inv(self._precision(evidence))
+        self.covariance = (covariance + covariance.T) / 2.0
         self.weights = self.covariance @ (evidence.shift + self.mean / self.variance[:, None])
 
     def check(self, evidence: Evidence) -> None:
         """Raises ValueError if `believe` would."""
-        self._root(evidence)
+        self._precision(evidence)
 
-    def _root(self, evidence: Evidence) -> Vector:
-        """The lower triangular root of the precision with this evidence."""
+    def _precision(self, evidence: Evidence) -> Vector:
+        """That of the prior and this evidence. Raises ValueError if it is not positive."""
         precision = evidence.precision + np.diag(1.0 / self.variance)
         try:
-            return np.asarray(np.linalg.cholesky(precision), dtype=np.float64)
+            np.linalg.cholesky(precision)
         except np.linalg.LinAlgError as error:
             raise ValueError("evidence with a precision that is not positive") from error
+        return precision
 
 
 class HashedRegression:

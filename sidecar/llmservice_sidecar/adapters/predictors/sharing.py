@@ -18,12 +18,13 @@ from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 
 from llmservice_sidecar.adapters.predictors.base import Description
+from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, LEVELS
 from llmservice_sidecar.adapters.predictors.features import FEATURE_SET, HASHED
 from llmservice_sidecar.adapters.predictors.head import INPUTS, MIX, Head, Lesson
 from llmservice_sidecar.adapters.predictors.regression import Evidence
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 MAX_BYTES: Final = 300_000
 MAX_SAMPLES: Final = 1e12
 MAX_NUMBER: Final = 1e12
@@ -126,6 +127,7 @@ def lesson_tensors(key: str, lesson: Lesson) -> Tensors:
     return {
         f"{key}.samples": np.array([lesson.samples], np.int64),
         f"{key}.errors": lesson.errors.astype(np.float16),
+        f"{key}.offsets": lesson.offsets,
         f"{key}.totals": lesson.totals,
         f"{key}.hashed.bins": bins.astype(np.uint16),
         f"{key}.hashed.precision": np.clip(hashed.precision[bins], 0.0, HALF).astype(np.float16),
@@ -146,7 +148,8 @@ def lesson_of(key: str, tensors: Tensors) -> Lesson:
         dense=_full(f"{key}.dense", tensors, shape=(INPUTS, 2)),
         hashed=_diagonal(f"{key}.hashed", tensors),
         mix=_full(f"{key}.mix", tensors, shape=(len(MIX), 1)),
-        errors=take(tensors, f"{key}.errors", shape=None),
+        errors=take(tensors, f"{key}.errors", shape=(None, COLUMNS)),
+        offsets=take(tensors, f"{key}.offsets", shape=(len(LEVELS),)),
         totals=take(tensors, f"{key}.totals", shape=(2,)),
     )
     if lesson.totals.min() < 0.0:
@@ -158,16 +161,18 @@ def lesson_of(key: str, tensors: Tensors) -> Lesson:
     return lesson
 
 
-def take(tensors: Tensors, name: str, *, shape: tuple[int, ...] | None) -> Tensor:
-    """A tensor of finite numbers as float64, taken out; `shape` None: any vector."""
+def take(tensors: Tensors, name: str, *, shape: tuple[int | None, ...]) -> Tensor:
+    """A tensor of finite numbers as float64, taken out; None in `shape`: any size."""
     found = tensors.pop(name, None)
     if found is None:
         raise PayloadError(f"lacks {name}")
-    right = found.ndim == 1 if shape is None else found.shape == shape
+    right = found.ndim == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
+    )
     numbers = found.astype(np.float64)
     if not right or not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > MAX_NUMBER:
-        wanted = "a vector" if shape is None else f"shape {shape}"
-        raise PayloadError(f"{name}: {found.dtype} {found.shape}, expected finite, {wanted}")
+        wanted = tuple("any" if size is None else size for size in shape)
+        raise PayloadError(f"{name}: {found.dtype} {found.shape}, expected finite, shape {wanted}")
     return numbers
 
 
@@ -196,7 +201,7 @@ def _full(name: str, tensors: Tensors, *, shape: tuple[int, int]) -> Evidence:
 
 
 def _diagonal(name: str, tensors: Tensors) -> Evidence:
-    bins = take(tensors, f"{name}.bins", shape=None).astype(np.int64)
+    bins = take(tensors, f"{name}.bins", shape=(None,)).astype(np.int64)
     if len(bins) and (bins[0] < 0 or bins[-1] >= HASHED or (np.diff(bins) <= 0).any()):
         raise PayloadError(f"{name}.bins: not ascending within 0 and {HASHED - 1}")
     evidence = Evidence(np.zeros(HASHED + 1), np.zeros(HASHED + 1))

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save as serialise
 
 from llmservice_sidecar.adapters.predictors import sharing
+from llmservice_sidecar.adapters.predictors.calibration import ASSUMED
 from llmservice_sidecar.adapters.predictors.features import HASHED
 from llmservice_sidecar.adapters.predictors.head import INHERITED, INPUTS, MIX, Head, Lesson
 from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
@@ -64,6 +65,7 @@ def _head_tensors(key: str, head: Head) -> Tensors:
         f"{key}.prior.hashed": hashed.astype(np.float16),
         f"{key}.prior.mix": mix.astype(np.float32),
         f"{key}.prior.believed": np.array([head.believed]),
+        f"{key}.prior.errors": head.calibration.assumed.astype(np.float32),
         **sharing.lesson_tensors(f"{key}.own", head.lesson()),
     }
     inherited = head.told_by(INHERITED)
@@ -77,6 +79,7 @@ def _restore(head: Head, key: str, tensors: Tensors, *, inherit: bool) -> None:
     for regression, (name, shape) in zip(head.regressions, shapes.items(), strict=True):
         regression.restart(sharing.take(tensors, f"{key}.prior.{name}", shape=shape))
     head.believed = max(0.0, float(sharing.take(tensors, f"{key}.prior.believed", shape=(1,))[0]))
+    head.calibration.assume(sharing.take(tensors, f"{key}.prior.errors", shape=(ASSUMED,)))
     lessons = [sharing.lesson_of(f"{key}.own", tensors)]
     if any(name.startswith(f"{key}.inherited.") for name in tensors):
         lessons.append(sharing.lesson_of(f"{key}.inherited", tensors))
