@@ -273,7 +273,9 @@ def _reasoning_effort(body: Body) -> str | None:
         if isinstance(said, str):
             return said[:_LONGEST_EFFORT]
     thinks = [switches[name] for name in _THINKING_SWITCHES if name in switches]
-    return "none" if thinks and not any(thinks) else None
+    if not thinks:
+        return None
+    return "on" if any(thinks) else "none"
 
 
 def _options(body: Mapping[str, object]) -> Mapping[str, object]:

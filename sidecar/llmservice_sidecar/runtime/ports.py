@@ -18,7 +18,8 @@ class PredictionQuery:
     `text` is the prompt (chat turns joined), at most 16 KiB head and tail; `prompt_tokens` is exact
     when the client sent token ids, else an estimate (bytes / 4). `last_turn` is the last turn of a
     chat alone, cut like `text`; empty when there is but one. `system`: there are instructions
-    beside the turns. `reasoning_effort` is the client's word ("none" when it turned thinking off).
+    beside the turns. `reasoning_effort` is the client's word ("none" or "on" when it turned
+    thinking off or on); None: it said nothing.
     """
 
     text: str

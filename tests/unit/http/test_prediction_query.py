@@ -83,7 +83,7 @@ def test_an_odd_role_is_no_instruction_and_no_error(role: object) -> None:
         (RESPONSES, {"reasoning": {"effort": 5}}, None),
         (CHAT, {"chat_template_kwargs": {"enable_thinking": False}}, "none"),
         (CHAT, {"chat_template_kwargs": {"thinking": False}}, "none"),
-        (CHAT, {"chat_template_kwargs": {"enable_thinking": True}}, None),
+        (CHAT, {"chat_template_kwargs": {"enable_thinking": True}}, "on"),
         (CHAT, {"chat_template_kwargs": {"other": False}}, None),
         (CHAT, {"reasoning_effort": "x" * 5000}, "x" * 16),
         (CHAT, {}, None),

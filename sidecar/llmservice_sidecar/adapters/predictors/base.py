@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from llmservice_sidecar.adapters.predictors import artefact, features
 from llmservice_sidecar.adapters.predictors.artefact import ArtefactError, Tensors
 from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
 from llmservice_sidecar.adapters.predictors.features import Indices, Vector
+from llmservice_sidecar.adapters.predictors.request_cues import CUES
 from llmservice_sidecar.adapters.predictors.trees import ARRAYS, Forest
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
@@ -38,6 +39,8 @@ class Description:
     `dense`: hand-made features and embedding, `DENSE` entries of about zero mean and unit variance,
     no constant among them. `bins`, `values`: hashed word n-grams (`features.HASHED`) of about unit
     length. `log_tokens`, `log_deviation`: mean and standard deviation of ln(output tokens).
+    `cues`: what the request says beside its prompt (`request_cues`); of it the shipped model knows
+    nothing and leaves it zero.
     """
 
     dense: Vector
@@ -45,6 +48,7 @@ class Description:
     values: Vector
     log_tokens: float
     log_deviation: float
+    cues: Vector = field(default_factory=functools.partial(np.zeros, CUES))
 
 
 class BaseModel:

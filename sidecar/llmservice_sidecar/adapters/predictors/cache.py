@@ -43,20 +43,9 @@ class CachedDescriptions:
 
 
 def _key(query: PredictionQuery) -> bytes:
-    # Everything of the query: which fields the base looks at is its own affair.
-    rest = (
-        query.prompt_tokens,
-        query.endpoint,
-        query.model,
-        query.max_tokens,
-        query.turns,
-        query.has_tools,
-        query.has_schema,
-        query.system,
-        query.reasoning_effort,
-        len(query.text),
-    )
+    # All that the shipped model looks at and nothing else: requests that differ in the rest only
+    # (model, effort, limit) share one description.
+    rest = (query.prompt_tokens, query.turns, query.has_tools, query.has_schema)
     key = hashlib.blake2b(repr(rest).encode(), digest_size=16)
     key.update(query.text.encode("utf-8", "surrogatepass"))
-    key.update(query.last_turn.encode("utf-8", "surrogatepass"))
     return key.digest()

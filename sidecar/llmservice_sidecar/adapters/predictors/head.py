@@ -29,10 +29,12 @@ from llmservice_sidecar.adapters.predictors.regression import (
     Evidence,
     HashedRegression,
 )
+from llmservice_sidecar.adapters.predictors.request_cues import CUES
 
 TYPICAL: Final = 5.0  # log tokens: about 150
-INPUTS: Final = DENSE + 2  # the description, the shipped guess, a constant
+INPUTS: Final = DENSE + CUES + 2  # the description, the shipped guess, a constant
 DENSE_PRIOR: Final = 0.002  # variance of a weight before any evidence
+CUES_PRIOR: Final = 0.5  # thinking makes an answer ten times as long
 GUESS_PRIOR: Final = 0.25
 BIAS_PRIOR: Final = 1.0
 HASHED_PRIOR: Final = 0.25
@@ -108,6 +110,7 @@ class Head:
         dense[-2, 0] = 1.0
         dense[-1, 0] = TYPICAL
         variance = np.full(INPUTS, DENSE_PRIOR)
+        variance[DENSE : DENSE + CUES] = CUES_PRIOR
         variance[-2:] = GUESS_PRIOR, BIAS_PRIOR
         self.dense = DenseRegression(dense, variance)
         hashed, prior = np.zeros(HASHED + 1), np.full(HASHED + 1, HASHED_PRIOR)
@@ -227,7 +230,8 @@ class Head:
             regression.believe(evidence)
 
     def _views(self, description: Description) -> _Views:
-        x = np.concatenate((description.dense, (description.log_tokens - TYPICAL, 1.0)))
+        rest = (description.log_tokens - TYPICAL, 1.0)
+        x = np.concatenate((description.dense, description.cues, rest))
         dense, correction = map(float, self.dense.predict(x))
         hashed = self.hashed.predict(description.bins, description.values)
         guess = description.log_tokens

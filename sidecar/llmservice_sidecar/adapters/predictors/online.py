@@ -9,13 +9,15 @@ import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from llmservice_sidecar.adapters.predictors import sharing
-from llmservice_sidecar.adapters.predictors.base import default_base
+from llmservice_sidecar.adapters.predictors.base import Description, default_base
 from llmservice_sidecar.adapters.predictors.calibration import Calibration, Kind
 from llmservice_sidecar.adapters.predictors.estimate import Estimate
 from llmservice_sidecar.adapters.predictors.head import Head
+from llmservice_sidecar.adapters.predictors.request_cues import request_cues
 from llmservice_sidecar.adapters.predictors.sharing import Describes
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -45,7 +47,7 @@ class OnlinePredictor:
 
     def predict(self, query: PredictionQuery) -> Prediction:
         """Mean, median and 90 % quantile of output tokens, within 1 and `max_tokens`."""
-        description = self.base.describe(query)
+        description = self._describe(query)
         head = self.heads.get(head_key(query.model))
         if head is None:
             calibration = _UNTAUGHT
@@ -64,11 +66,15 @@ class OnlinePredictor:
 
     def observe(self, query: PredictionQuery, *, output_tokens: int, censored: bool) -> None:
         """Learn from a finished request; `censored`: the answer was cut at `output_tokens`."""
-        description = self.base.describe(query)
+        description = self._describe(query)
         log_tokens = math.log(max(output_tokens, 1))
         self.head(head_key(query.model)).learn(
             description, log_tokens=log_tokens, censored=censored
         )
+
+    def _describe(self, query: PredictionQuery) -> Description:
+        """The prompt as the base sees it, and what else the request says."""
+        return replace(self.base.describe(query), cues=request_cues(query))
 
     def head(self, key: str) -> Head:
         """The head of a model; a new one starts like the most experienced there is."""
