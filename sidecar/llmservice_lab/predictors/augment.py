@@ -90,6 +90,12 @@ def invented(passages: Sequence[str], *, variants: int, seed: int) -> list[Targe
     return list(targets.values())
 
 
+def filled(words: Sequence[str], rng: random.Random) -> str:
+    """One of the templates about any of `words` instead of what belongs in its slots."""
+    template = rng.choice(rng.choice(templates().kinds).prompts)
+    return _SLOT.sub(lambda _: rng.choice(words), template)
+
+
 def _is_passage(text: str) -> bool:
     """Long enough, English as far as one sees, and no dialogue."""
     return len(text) >= PASSAGE_CHARS[0] and text.isascii() and "Assistant:" not in text

@@ -2,7 +2,8 @@
 
 Start: the encoder's vector of each token alone, projected to the main directions of whole prompts
 and weighted down for frequent tokens (smooth inverse frequency, Arora et al., ICLR 2017). Then the
-rows and one projection for all of them are trained so that the sum points where the encoder points.
+rows and one projection for all of them are trained so that the sum points where the encoder points,
+for whole prompts and for many short texts beside them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from llmservice_sidecar.adapters.predictors.wordpiece import WordPiece
 from llmservice_lab.predictors.teacher import Matrix
 
 FREQUENCY_WEIGHT: Final = 1e-3  # a of a / (a + p)
-EPOCHS: Final = 16
+EPOCHS: Final = 6  # then unseen prompts get worse
 BATCH: Final = 256
 RATE: Final = 3e-3
 ROWS_RATE: Final = 0.3  # of the rate: the rows start near where they belong
@@ -46,6 +47,14 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """Texts and the encoder's vectors of them, one row each."""
+
+    texts: Sequence[str]
+    vectors: Matrix
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Row of token t: `codes[t] * scales[t]`, for the tokens of `vocabulary`."""
 
@@ -54,18 +63,20 @@ class Table:
     scales: npt.NDArray[np.float32]
 
 
-def distil(texts: Sequence[str], wholes: Matrix, *, teacher: Encoder, seed: int) -> Table:
-    """A table trained so that it gives `texts` the directions of `wholes`, their vectors.
+def distil(prompts: Lesson, spans: Lesson, *, teacher: Encoder, seed: int) -> Table:
+    """A table trained so that it gives texts the directions of their vectors.
 
-    The same texts, vectors and seed give the same table.
+    `prompts` alone say which directions and tokens matter; `spans` are learned from beside them.
+    The same lessons and seed give the same table.
     """
     vocabulary = teacher.vocabulary
     wordpiece = WordPiece(vocabulary)
+    texts = [*prompts.texts, *spans.texts]
     bags = [wordpiece.ids(cut_for_embedding(text)) for text in texts]
-    directions, centre = _main_directions(wholes)
-    targets = (wholes - centre) @ directions
+    directions, centre = _main_directions(prompts.vectors)
+    targets = (np.concatenate([prompts.vectors, spans.vectors]) - centre) @ directions
     alone = (teacher.embed_tokens() - centre) @ directions
-    start = alone * _weights(bags, len(vocabulary))[:, None]
+    start = alone * _weights(bags[: len(prompts.texts)], len(vocabulary))[:, None]
     trained = _train(start.astype(np.float32), bags, targets.astype(np.float32), seed=seed)
     codes, scales = quantise(trained)
     return Table(vocabulary, codes, scales)

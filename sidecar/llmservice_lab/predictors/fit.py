@@ -51,7 +51,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Prompts as matrices, one row each: dense description before scaling, hashed n-grams."""
+    """Prompts as matrices, one row each: what trees see before scaling, hashed n-grams."""
 
     dense: Matrix
     hashed: Any  # scipy.sparse.csr_matrix, rows x features.HASHED

@@ -22,12 +22,14 @@ from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
 
 from llmservice_lab.predictors.augment import invented
 from llmservice_lab.predictors.dataset import read_lengths
-from llmservice_lab.predictors.distill import Encoder, Table, distil
+from llmservice_lab.predictors.distill import Encoder, Lesson, Table, distil
 from llmservice_lab.predictors.fit import Recipe, Tensors, describe_all, fit
+from llmservice_lab.predictors.spans import spans
 from llmservice_lab.predictors.targets import Target, prompt_targets
 from llmservice_lab.predictors.teacher import Teacher
 
 VARIANTS: Final = 16  # fillings of each template
+SPANS: Final = 30_000  # short texts that the table learns from beside whole prompts
 INVENTED_SHARE: Final = 0.5  # of the weight of all recorded prompts
 
 
@@ -44,14 +46,20 @@ def ship(
     recorded = prompt_targets(samples)
     targets = [*recorded, *invented_beside(recorded, variants=variants, seed=recipe.seed)]
     prompts = [target.prompt for target in targets]
-    # Apart: a change of the invented prompts must not change the vectors of recorded ones.
-    parts = [sorted(set(prompts[: len(recorded)])), sorted(set(prompts[len(recorded) :]))]
-    vectors = np.concatenate([teacher.embed(part) for part in parts])
-    table = distil([*parts[0], *parts[1]], vectors, teacher=teacher, seed=recipe.seed)
+    table = _table(prompts[: len(recorded)], prompts[len(recorded) :], teacher, seed=recipe.seed)
     embedding = StaticEmbedding(table.vocabulary, table.codes, table.scales)
     head = fit(describe_all(prompts, embedding), targets, recipe)
     write(out, table, head, {"seed": recipe.seed, "data": _digest(prompts)})
     return out
+
+
+def _table(recorded: Sequence[str], made: Sequence[str], teacher: Encoder, *, seed: int) -> Table:
+    # Apart: a change of the invented prompts must not change the vectors of recorded ones.
+    parts = [sorted(set(recorded)), sorted(set(made))]
+    short = spans(parts[0], teacher.vocabulary, count=SPANS, seed=seed)
+    wholes = np.concatenate([teacher.embed(part) for part in parts])
+    prompts = Lesson([*parts[0], *parts[1]], wholes)
+    return distil(prompts, Lesson(short, teacher.embed(short)), teacher=teacher, seed=seed)
 
 
 def invented_beside(recorded: Sequence[Target], *, variants: int, seed: int) -> list[Target]:

@@ -18,6 +18,7 @@ from llmservice_sidecar.adapters.predictors.base import (
     FORMAT,
     LARGEST_DENSE,
     LOG_BOUNDS,
+    SEEN,
     BaseModel,
     default_base,
 )
@@ -98,7 +99,7 @@ def test_it_is_loaded_once_per_process() -> None:
         ({"bias": None}, "lacks the tensor 'bias'"),
         ({"bias": np.array([np.nan])}, "bias"),
         ({"dense.mean": np.zeros(3)}, "dense.mean"),
-        ({"dense.scale": np.zeros(DENSE)}, "must be positive"),
+        ({"dense.scale": np.zeros(SEEN)}, "must be positive"),
         ({"spread.feature": np.array([0])}, "trees"),
         ({"embedding.codes": np.zeros((3, 128), dtype=np.int8)}, "3, 128"),
         ({"vocabulary": np.frombuffer(b"a\na", dtype=np.uint8)}, "tokens"),

@@ -16,17 +16,18 @@ import numpy as np
 
 from llmservice_sidecar.adapters.predictors import artefact, features
 from llmservice_sidecar.adapters.predictors.artefact import ArtefactError, Tensors
-from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
+from llmservice_sidecar.adapters.predictors.embedding import PARTS, StaticEmbedding
 from llmservice_sidecar.adapters.predictors.features import Indices, Vector
 from llmservice_sidecar.adapters.predictors.request_cues import CUES
 from llmservice_sidecar.adapters.predictors.trees import ARRAYS, Forest
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ARTEFACT: Final = "default.safetensors"
 DIMENSIONS: Final = 128  # of the embedding
 HAND_MADE: Final = features.DENSE - 1  # without the constant
 DENSE: Final = HAND_MADE + DIMENSIONS
+SEEN: Final = HAND_MADE + PARTS * DIMENSIONS  # by this model; heads learn from `DENSE` of it
 LARGEST_DENSE: Final = 4.0  # standard deviations
 LOG_BOUNDS: Final = (0.0, 12.0)  # log tokens: 1 to 160,000
 DEVIATION_BOUNDS: Final = (0.1, 3.0)  # of ln(tokens)
@@ -63,9 +64,9 @@ class BaseModel:
             )
             self._trees = _forest(tensors, "trees")
             self._spread = _forest(tensors, "spread")
-            self._mean = _vector(tensors, "dense.mean", DENSE)
-            self._scale = _vector(tensors, "dense.scale", DENSE)
-            self._linear = _vector(tensors, "dense.weights", DENSE)
+            self._mean = _vector(tensors, "dense.mean", SEEN)
+            self._scale = _vector(tensors, "dense.scale", SEEN)
+            self._linear = _vector(tensors, "dense.weights", SEEN)
             self._hashed = _vector(tensors, "hashed.weights", features.HASHED)
             self._bias = float(_vector(tensors, "bias", 1)[0])
         except KeyError as error:
@@ -98,18 +99,20 @@ class BaseModel:
         """The description of a query's prompt. Any text is fine; the cost has a bound."""
         found = features.extract(query)
         raw = np.concatenate((found.dense[1:], self._embedding.embed(query.text)))
-        dense = np.clip((raw - self._mean) / self._scale, -LARGEST_DENSE, LARGEST_DENSE)
+        seen = np.clip((raw - self._mean) / self._scale, -LARGEST_DENSE, LARGEST_DENSE)
         guess = (
             self._bias
-            + self._trees.predict(dense)
-            + float(dense @ self._linear)
+            + self._trees.predict(seen)
+            + float(seen @ self._linear)
             + float(found.values @ self._hashed[found.bins])
         )
         low, high = LOG_BOUNDS
         log_tokens = max(low, min(guess, high))
         narrowest, widest = DEVIATION_BOUNDS
-        deviation = math.exp(min(0.5 * self._spread.predict(dense), math.log(widest)))
-        return Description(dense, found.bins, found.values, log_tokens, max(deviation, narrowest))
+        deviation = math.exp(min(0.5 * self._spread.predict(seen), math.log(widest)))
+        return Description(
+            seen[:DENSE], found.bins, found.values, log_tokens, max(deviation, narrowest)
+        )
 
 
 @functools.cache
@@ -119,7 +122,7 @@ def default_base() -> BaseModel:
 
 
 def _forest(tensors: Tensors, prefix: str) -> Forest:
-    return Forest({name: tensors[f"{prefix}.{name}"] for name in ARRAYS}, inputs=DENSE)
+    return Forest({name: tensors[f"{prefix}.{name}"] for name in ARRAYS}, inputs=SEEN)
 
 
 def _vector(tensors: Tensors, name: str, length: int) -> Vector:

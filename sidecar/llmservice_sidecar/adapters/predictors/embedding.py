@@ -1,4 +1,4 @@
-"""What a prompt is about, as a short vector: the sum of its tokens' vectors, from a table.
+"""What a prompt is about, as short vectors: sums of its tokens' vectors, from a table.
 
 The table is distilled from a sentence encoder, so a look-up replaces the encoder's layers.
 """
@@ -17,10 +17,12 @@ from llmservice_sidecar.adapters.predictors.wordpiece import WordPiece
 
 READ_CHARS: Final = (700, 300)  # head and tail: about 220 tokens of English
 DENSE_SCRIPT_SHARE: Final = 3  # where characters are tokens (Chinese), that much less is read
+END_TOKENS: Final = 16  # at each end: there stands what is asked, the rest is what it is about
+PARTS: Final = 3  # the whole, its first tokens, its last ones
 
 
 class StaticEmbedding:
-    """Sum of table rows, scaled to length sqrt(dimensions): entries are of order one."""
+    """Sums of table rows, scaled to length sqrt(dimensions): entries are of order one."""
 
     def __init__(
         self,
@@ -38,9 +40,17 @@ class StaticEmbedding:
         self.dimensions: int = codes.shape[1]
 
     def embed(self, text: str) -> Vector:
-        """The vector of a text; zeros when it has no token."""
+        """The vectors of a text, of its first and of its last tokens, one behind the other.
+
+        Zeros when it has no token.
+        """
         ids = self._wordpiece.ids(cut_for_embedding(text))
-        total = self._scales[ids] @ self._codes[ids].astype(np.float32)
+        rows, scales = self._codes[ids].astype(np.float32), self._scales[ids]
+        first, last = slice(None, END_TOKENS), slice(-END_TOKENS, None)
+        parts = (scales @ rows, scales[first] @ rows[first], scales[last] @ rows[last])
+        return np.concatenate([self._unit(part) for part in parts])
+
+    def _unit(self, total: npt.NDArray[np.float32]) -> Vector:
         norm = float(np.sqrt(total @ total))
         scale = math.sqrt(self.dimensions) / norm if norm > 0.0 else 0.0
         return total.astype(np.float64) * scale

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from llmservice_sidecar.adapters.predictors import cues
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-FEATURE_SET: Final = 2
+FEATURE_SET: Final = 3
 HASHED: Final = 8192  # bins of word n-grams
 COUNTED_CHARS: Final = (3000, 1000)  # head and tail in which characters are counted
 READ_CHARS: Final = (1200, 500)  # head and tail that are searched and cut into words

@@ -18,7 +18,7 @@ from llmservice_lab.predictors import fit as fitting
 from llmservice_lab.predictors import ship as shipping
 from llmservice_lab.predictors import teacher as teaching
 from llmservice_lab.predictors.dataset import Sample
-from llmservice_lab.predictors.distill import Table, distil, quantise
+from llmservice_lab.predictors.distill import Lesson, Table, distil, quantise
 from llmservice_lab.predictors.fit import Recipe, describe_all, fit, predict
 from llmservice_lab.predictors.ship import invented_beside, ship, write
 from llmservice_lab.predictors.targets import Target, prompt_targets
@@ -26,7 +26,7 @@ from llmservice_lab.predictors.teacher import WIDTH, Teacher
 from llmservice_lab.pretrain import query_for
 from llmservice_sidecar.adapters.predictors import artefact
 from llmservice_sidecar.adapters.predictors.base import DIMENSIONS, BaseModel
-from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
+from llmservice_sidecar.adapters.predictors.embedding import PARTS, StaticEmbedding
 
 WORDS = ("write", "name", "essay", "whale", "capital", "of", "long", "one", "word", "peru")
 QUICK = Recipe(trees=20, leaves=4, rate=0.1)
@@ -68,11 +68,14 @@ def targets(count: int) -> list[Target]:
     ]
 
 
+def lesson(learned: Sequence[str]) -> Lesson:
+    return Lesson(learned, FakeEncoder().embed(learned))
+
+
 @cache
 def table() -> Table:
     encoder = FakeEncoder()
-    learned = texts(400)
-    return distil(learned, encoder.embed(learned), teacher=encoder, seed=1)
+    return distil(lesson(texts(300)), lesson(texts(400)[300:]), teacher=encoder, seed=1)
 
 
 def lengths(tmp_path: Path, **changed: Any) -> Path:
@@ -107,11 +110,8 @@ def test_the_table_imitates_the_encoder() -> None:
 
 def test_the_same_seed_gives_the_same_table_and_another_one_does_not() -> None:
     encoder = FakeEncoder()
-    learned = texts(300)
-    vectors = encoder.embed(learned)
-    first, same, other = (
-        distil(learned, vectors, teacher=encoder, seed=seed) for seed in (1, 1, 2)
-    )
+    prompts, spans = lesson(texts(250)), lesson(texts(300)[250:])
+    first, same, other = (distil(prompts, spans, teacher=encoder, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.codes, same.codes)
     assert np.array_equal(first.scales, same.scales)
     assert not np.array_equal(first.codes, other.codes)
@@ -144,6 +144,17 @@ def test_the_written_model_says_what_the_fitted_head_says(tmp_path: Path) -> Non
     for target, said in zip(known[:20], predict(head, inputs), strict=False):
         described = model.describe(query_for(target.prompt, model="any"))
         assert described.log_tokens == pytest.approx(float(np.clip(said, 0.0, 12.0)), abs=1e-5)
+
+
+def test_both_ends_of_a_text_have_a_vector_of_their_own() -> None:
+    found = table()
+    embedding = StaticEmbedding(found.vocabulary, found.codes, found.scales)
+    middle = " of" * 50
+    whole, first, last = np.split(embedding.embed(f"essay{middle} peru"), PARTS)
+    assert np.array_equal(first, embedding.embed("essay" + " of" * 15)[:DIMENSIONS])
+    assert np.array_equal(last, embedding.embed(" of" * 15 + " peru")[:DIMENSIONS])
+    assert not np.array_equal(whole, first)
+    assert not np.any(embedding.embed(""))
 
 
 def test_models_that_differ_widen_the_spread(tmp_path: Path) -> None:
@@ -195,7 +206,10 @@ def test_invented_prompts_weigh_a_fixed_share_of_recorded_ones() -> None:
     assert made != invented_beside(recorded, variants=1, seed=2)
 
 
-def test_the_command_gives_the_same_bytes_twice(tmp_path: Path) -> None:
+def test_the_command_gives_the_same_bytes_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "SPANS", 200)
     file = lengths(tmp_path)
     made = [
         ship(file, tmp_path / name, teacher=FakeEncoder(), recipe=QUICK, variants=1)
