@@ -118,6 +118,70 @@ async def test_a_state_that_cannot_be_read_is_passed_over(
     assert (begun_anew.state, begun_anew.samples) == ("Ready", 0)
 
 
+async def served(
+    uri: str | None, keep: KeepConfig, *, online_learning: bool = True
+) -> tuple[str, float]:
+    """State of a predictor with something kept, and what it says of the query."""
+    config = PredictorConfig(uri=uri, keep=keep, timeout_s=10.0, online_learning=online_learning)
+    predictor = make_predictor(config, enabled=True)
+    said = (await predictor.predict(QUERY)).output_tokens
+    state = predictor.state
+    await predictor.aclose()
+    return state, said
+
+
+async def test_a_new_start_takes_effect_although_something_was_learned(tmp_path: Path) -> None:
+    short, long = tmp_path / "short", tmp_path / "long"
+    keeping.keep(taught(70, tokens=3), short)
+    keeping.keep(taught(70, tokens=90), long)
+    state = tmp_path / "state"
+    keep = KeepConfig(state_path=str(state))
+    learner = make_predictor(PredictorConfig(uri=short.as_uri(), timeout_s=10.0), enabled=True)
+    for _ in range(70):
+        learner.observe(QUERY, output_tokens=30, censored=False)
+    await learner.settled()
+    assert isinstance(learner.model, OnlinePredictor)
+    keeping.keep(learner.model, state)
+    await learner.aclose()
+    _, learned = await served(short.as_uri(), keep)
+    assert 10 < learned < 40
+    assert (await served(long.as_uri(), keep))[1] > 60
+    short.write_bytes(long.read_bytes())  # another content at the same place
+    assert (await served(short.as_uri(), keep))[1] > 60
+
+
+@pytest.mark.parametrize("uri", ["file:///nowhere/state", "s3://bucket/state"])
+async def test_a_start_that_cannot_be_read_is_reported_although_something_was_learned(
+    uri: str, tmp_path: Path
+) -> None:
+    keeping.keep(taught(70, tokens=3), tmp_path / "state")
+    state, said = await served(uri, KeepConfig(state_path=str(tmp_path / "state")))
+    assert state == "Failed"
+    assert said < 10, "what was learned serves"
+
+
+async def test_without_learning_nothing_that_was_learned_is_taken_up(tmp_path: Path) -> None:
+    own, inherited = tmp_path / "own", tmp_path / "inherited"
+    keeping.keep(taught(70, tokens=3), own)
+    keeping.keep(taught(70, tokens=3), inherited)
+    keep = KeepConfig(state_path=str(own), inherited_path=str(inherited))
+    assert await served(None, keep, online_learning=False) == await served(None, KeepConfig())
+
+
+def test_what_is_inherited_counts_as_experience(tmp_path: Path) -> None:
+    keeping.keep(taught(70), tmp_path / "inherited")
+    keep = KeepConfig(inherited_path=str(tmp_path / "inherited"))
+    heir = keeping.restore(keep, OnlinePredictor().base)
+    assert heir is not None
+    assert heir.samples == 70
+    heir.observe(QUERY, output_tokens=10, censored=False)
+    assert heir.samples == 71
+    keeping.keep(heir, tmp_path / "inherited")
+    later = keeping.restore(keep, heir.base)
+    assert later is not None
+    assert later.samples == 71
+
+
 def test_a_state_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "state"
     keeping.keep(taught(5), path)

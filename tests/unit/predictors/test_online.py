@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections import OrderedDict
 from pathlib import Path
+from typing import Never
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from llmservice_lab.predictors.online_trials import Described
 from llmservice_lab.pretrain import query_for
 from llmservice_lab.workload import WorkloadRequest, load_workload
 from llmservice_sidecar.adapters.predictors.base import default_base
+from llmservice_sidecar.adapters.predictors.head import Head
 from llmservice_sidecar.adapters.predictors.online import MAX_HEADS, OnlinePredictor, head_key
 from llmservice_sidecar.core.rank_correlation import rank_correlation
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -169,3 +172,17 @@ def test_predictions_stay_finite_and_within_bounds_whatever_it_learned(
     assert 1 <= prediction.p50_tokens <= prediction.p90_tokens
     assert math.isfinite(prediction.p90_tokens)
     assert predictor.predict_batch([query, query]) == [prediction, prediction]
+
+
+def test_how_much_was_learned_may_be_read_while_another_thread_learns() -> None:
+    class Changing(OrderedDict[str, Head]):
+        """Heads that another thread is changing: who goes through them, fails."""
+
+        def values(self) -> Never:
+            raise RuntimeError("OrderedDict mutated during iteration")
+
+    model = OnlinePredictor(BASE)
+    query = PredictionQuery(text="Why?", prompt_tokens=1, endpoint="chat", model="m")
+    model.observe(query, output_tokens=5, censored=False)
+    model.heads = Changing(model.heads)
+    assert model.samples == 1

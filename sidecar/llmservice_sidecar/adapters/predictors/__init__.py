@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -52,12 +53,11 @@ def _load(
     except _UNLOADABLE as error:
         why = str(error)
     try:
-        plain = OnlinePredictor(CachedDescriptions(shipped()))
+        fallback, serves = _fallback(config, shipped)
     except _UNLOADABLE as error:
         message = f"{why}; nor can the shipped model be loaded: {error}"
         return None, Origin(config.kind, "Failed", message)
-    message = f"{why}; the shipped model serves instead"
-    return plain, Origin(config.kind, "Failed", message, trained=True)
+    return fallback, Origin(config.kind, "Failed", f"{why}; {serves}", trained=True)
 
 
 def _configured(config: PredictorConfig, shipped: Callable[[], Describes]) -> LengthModel:
@@ -70,15 +70,40 @@ def _configured(config: PredictorConfig, shipped: Callable[[], Describes]) -> Le
             raise ValueError("kind FineTuned needs a uri: file:///DIRECTORY as train wrote it")
         return OnnxProxy.load(path)
     base = CachedDescriptions(shipped())
-    kept = None if config.keep is None else keeping.restore(config.keep, base)
-    if kept is not None:
-        return kept
-    if path is None:
-        return OnlinePredictor(base)
+    # The configured start is read even where what was learned on top of it will serve: whether it
+    # is there must not depend on what was learned.
+    start = OnlinePredictor(base) if path is None else _start(path, base)
+    return _kept(config, base, origin=start.origin) or start
+
+
+def _start(path: Path, base: Describes) -> OnlinePredictor:
+    """A saved state to start from, known by the hash of its bytes. Raises OSError, ValueError."""
     try:
-        return snapshot.load(path.read_bytes(), base=base)
+        payload = keeping.read(path)
+        # Each replica starts with it: to them together it must not be news from each of them.
+        start = snapshot.load(payload, base=base, inherit=True)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    start.origin = hashlib.blake2b(payload, digest_size=16).digest()
+    return start
+
+
+def _fallback(config: PredictorConfig, shipped: Callable[[], Describes]) -> tuple[LengthModel, str]:
+    """What serves instead of the configured predictor, and that in words."""
+    base = CachedDescriptions(shipped())
+    kept = _kept(config, base, origin=None) if config.kind == DEFAULT else None
+    if kept is None:
+        return OnlinePredictor(base), "the shipped model serves instead"
+    return kept, "what was learned before serves instead"
+
+
+def _kept(
+    config: PredictorConfig, base: Describes, *, origin: bytes | None
+) -> OnlinePredictor | None:
+    """What was learned before; nothing where learning is switched off."""
+    if config.keep is None or not config.online_learning:
+        return None
+    return keeping.restore(config.keep, base, origin=origin)
 
 
 def local_path(uri: str) -> Path:

@@ -209,6 +209,12 @@ class Head:
         else:
             self.calibration.absorb(peer, np.zeros((0, COLUMNS)), np.zeros(2))
 
+    @property
+    def experience(self) -> int:
+        """Outcomes that went into what a successor would inherit."""
+        inherited = self._peers.get(INHERITED)
+        return self.samples + (0 if inherited is None else inherited.samples)
+
     def restore(self, lesson: Lesson) -> None:
         """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
         self._believe(lesson.parts())

@@ -22,18 +22,27 @@ _log = logging.getLogger(__name__)
 _LARGEST_BYTES: Final = 2_000_000  # whatever is there: no more of it is read
 
 
-def restore(config: KeepConfig, base: Describes) -> OnlinePredictor | None:
-    """The predictor as it was kept; None when nothing is there that this version can read."""
+def restore(
+    config: KeepConfig, base: Describes, *, origin: bytes | None = b""
+) -> OnlinePredictor | None:
+    """The predictor as it was kept; None when nothing is there that this version can read.
+
+    `origin`: what it has to have begun with; what began otherwise is passed over. None: anything.
+    """
     for path, inherit in ((config.state_path, False), (config.inherited_path, True)):
         if path is None:
             continue
         try:
-            return snapshot.load(_read(Path(path)), base=base, inherit=inherit)
+            kept = snapshot.load(read(Path(path)), base=base, inherit=inherit)
         except FileNotFoundError:
             continue  # the first start, or nothing to inherit yet
         except (OSError, ValueError) as error:
             # An older version's, or cut by a crash: what is next is tried, at worst the start.
             _log.warning("%s cannot be taken up: %s", path, error)
+            continue
+        if origin is None or kept.origin == origin:
+            return kept
+        _log.warning("%s is passed over: it began with another content of predictor.uri", path)
     return None
 
 
@@ -45,7 +54,8 @@ def keep(predictor: OnlinePredictor, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """The bytes of a saved state. Raises OSError, or ValueError when they are too many."""
     with path.open("rb") as file:
         payload = file.read(_LARGEST_BYTES + 1)
     if len(payload) > _LARGEST_BYTES:

@@ -38,12 +38,17 @@ class OnlinePredictor:
         """`base`: what describes prompts; None: the one that comes with the program."""
         self.base: Describes = default_base() if base is None else base
         self.heads: OrderedDict[str, Head] = OrderedDict()
+        self.origin = b""  # of what it began with: tells one configured start from another
         self._peers: OrderedDict[str, None] = OrderedDict()
+        self._samples = 0
 
     @property
     def samples(self) -> int:
-        """Outcomes that it has learned from, over all its heads."""
-        return sum(head.samples for head in self.heads.values())
+        """Outcomes behind what it knows: its own and inherited ones, not those of live replicas.
+
+        A plain number, so that it may be read while another thread is learning.
+        """
+        return self._samples
 
     def predict(self, query: PredictionQuery) -> Prediction:
         """Mean, median and 90 % quantile of output tokens, within 1 and `max_tokens`."""
@@ -71,6 +76,7 @@ class OnlinePredictor:
         self.head(head_key(query.model)).learn(
             description, log_tokens=log_tokens, censored=censored
         )
+        self.recount()
 
     def _describe(self, query: PredictionQuery) -> Description:
         """The prompt as the base sees it, and what else the request says."""
@@ -112,6 +118,11 @@ class OnlinePredictor:
         self._peers.pop(peer_id, None)
         for head in self.heads.values():
             head.absorb(peer_id, None)
+        self.recount()
+
+    def recount(self) -> None:
+        """Bring `samples` up to date after its heads were changed."""
+        self._samples = sum(head.experience for head in self.heads.values())
 
 
 def head_key(model: str) -> str:

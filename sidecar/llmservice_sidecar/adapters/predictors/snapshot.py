@@ -20,6 +20,8 @@ from llmservice_sidecar.adapters.predictors.sharing import Describes, PayloadErr
 
 MAX_BYTES: Final = 750_000  # a ConfigMap holds 1 MiB, and as base64 it is to fit 1 MiB, too
 MOST_INHERITED: Final = 2000  # outcomes: what was inherited twice must not outvote what is new
+ORIGIN: Final = "origin"
+LONGEST_ORIGIN: Final = 64  # bytes
 
 SnapshotError = PayloadError  # kept for callers: the bytes are no snapshot of this version
 
@@ -30,6 +32,7 @@ def save(predictor: OnlinePredictor) -> bytes:
     The most experienced heads, if not all fit.
     """
     tensors, left = sharing.stamp(predictor.base), MAX_BYTES - 1024
+    tensors[ORIGIN] = np.frombuffer(predictor.origin, np.uint8)
     by_experience = sorted(predictor.heads.items(), key=lambda item: (-item[1].samples, item[0]))
     for key, head in by_experience:
         more = _head_tensors(key, head)
@@ -52,10 +55,19 @@ def load(
     """
     predictor = OnlinePredictor(base)
     tensors = sharing.read(predictor.base, payload, max_bytes=MAX_BYTES)
+    predictor.origin = _origin(tensors)
     for key in sharing.keys_of(tensors):
         _restore(predictor.heads.setdefault(key, Head()), key, tensors, inherit=inherit)
     sharing.refuse_rest(tensors)
+    predictor.recount()
     return predictor
+
+
+def _origin(tensors: Tensors) -> bytes:
+    found = tensors.pop(ORIGIN, None)
+    if found is None or found.dtype != np.uint8 or found.ndim != 1 or found.size > LONGEST_ORIGIN:
+        raise SnapshotError(f"{ORIGIN}: expected at most {LONGEST_ORIGIN} bytes")
+    return found.tobytes()
 
 
 def _head_tensors(key: str, head: Head) -> Tensors:
