@@ -15,6 +15,7 @@ FIELD_MANAGER: Final = "llmservice-operator"
 LABEL_NAME: Final = f"{GROUP}/name"  # the LLMService that owns an object
 ANNOTATION_STATIC_HASH: Final = f"{GROUP}/static-config-hash"
 ANNOTATION_RESTARTED_AT: Final = f"{GROUP}/restartedAt"
+ANNOTATION_LEARNED: Final = f"{GROUP}/learned"  # outcomes behind a kept snapshot
 ANNOTATION_RENDERING: Final = f"{GROUP}/rendering"  # images and rendering version at first apply
 
 CONTAINER_ENGINE: Final = "main"

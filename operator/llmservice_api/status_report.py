@@ -60,7 +60,7 @@ class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
     estimated_gain_ratio: float | None = (
         None  # mean wait under SSJF / under FCFS, Shadow and Enforce
     )
-    learned: int = 0  # outcomes that the predictor has learned from, its peers' included
+    learned: int = 0  # outcomes behind what it knows: own and inherited, not live replicas'
     timeouts: int = 0  # predictions that came after the deadline
     failures: int = 0  # predictions and lessons in which the predictor failed
     models: dict[str, ModelPredictionReport] = {}

@@ -14,6 +14,7 @@ from typing import Final
 
 import aiohttp
 from llmservice_api import names
+from llmservice_api.spec import Switch
 
 from llmservice_operator.apply import is_owned
 from llmservice_operator.cluster import Cluster, Refused, ServiceKey, ref_of
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 LARGEST_BYTES: Final = 750_000  # as base64 in a request of less than 1 MiB
 LEAST_LEARNED: Final = 50  # outcomes: fewer must not replace what others have learned
+SUCCESSOR: Final = 2000  # outcomes: a pod that inherits counts what it inherits as no more
 MORE_BY: Final = 1.05  # learned since the last copy, as a ratio: less is not worth a copy
 
 FetchSnapshot = Callable[[str], Awaitable[bytes]]  # pod IP to the body of /predictor/snapshot
@@ -63,6 +65,8 @@ class SnapshotKeeper:
 
         Raises ClusterError when the API server cannot be asked.
         """
+        if service.spec.predictor.online_learning is Switch.DISABLED:
+            return  # its pods tell nothing, and would take up nothing
         key = ServiceKey(service.namespace, service.name)
         best = _most_learned(observed)
         if best is None or not self._due(key, best.learned):
@@ -74,7 +78,7 @@ class SnapshotKeeper:
             text = str(error) or type(error).__name__
             _log.warning("%s: the snapshot of replica %s is not there: %s", key, best.name, text)
             return
-        await self._write(service, payload)
+        await self._write(service, snapshot_map(service, payload, learned=best.learned))
 
     def forget(self, key: ServiceKey) -> None:
         """The service is gone."""
@@ -91,10 +95,11 @@ class SnapshotKeeper:
         # Less than before, too: pods count from their start, and carry on what they inherited.
         return learned > MORE_BY * last.learned or learned < last.learned
 
-    async def _write(self, service: Service, payload: bytes) -> None:
-        manifest = snapshot_map(service, payload)
+    async def _write(self, service: Service, manifest: Manifest) -> None:
         try:
             live = await self._cluster.get(ref_of(manifest))
+            if live is not None and _learned(manifest) < min(_learned(live), SUCCESSOR):
+                return  # from pods that could not read it: it is the better start
             if live is None or is_owned(live, service):
                 await self._cluster.apply(manifest)
                 return
@@ -105,9 +110,10 @@ class SnapshotKeeper:
         _log.warning("what predictors have learned is not kept in ConfigMap %s: %s", where, why)
 
 
-def snapshot_map(service: Service, payload: bytes) -> Manifest:
-    """The ConfigMap that holds a snapshot."""
-    described = metadata(service, service.snapshot_map)
+def snapshot_map(service: Service, payload: bytes, *, learned: int) -> Manifest:
+    """The ConfigMap that holds a snapshot of so many outcomes."""
+    told = {names.ANNOTATION_LEARNED: str(learned)}
+    described = metadata(service, service.snapshot_map, annotations=told)
     described["labels"] = {MANAGED_BY: names.FIELD_MANAGER}
     return {
         "apiVersion": "v1",
@@ -115,6 +121,12 @@ def snapshot_map(service: Service, payload: bytes) -> Manifest:
         "metadata": described,
         "binaryData": {names.PREDICTOR_SNAPSHOT_FILE: base64.b64encode(payload).decode()},
     }
+
+
+def _learned(snapshot: Manifest) -> int:
+    """Outcomes in a ConfigMap as `snapshot_map` makes them; of any other: 0."""
+    told = section(snapshot["metadata"], "annotations").get(names.ANNOTATION_LEARNED, "")
+    return int(told) if told.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -38,8 +39,8 @@ class Replicas:
             raise self.error
         return address.encode()
 
-    async def look(self, learned: Sequence[int]) -> None:
-        await self.keeper.keep(service(), observed(learned))
+    async def look(self, learned: Sequence[int], **predictor: Any) -> None:
+        await self.keeper.keep(service(predictor=predictor), observed(learned))
 
     @property
     def kept(self) -> bytes | None:
@@ -97,6 +98,27 @@ async def test_a_copy_is_made_when_it_is_time_and_worth_it(
     replicas.now = after_s
     await replicas.look([learned])
     assert len(replicas.asked) == (2 if copied else 1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "learned", "replaced"),
+    [(20_000, 50, False), (20_000, 1_999, False), (20_000, 2_000, True), (300, 299, False)],
+)
+async def test_pods_that_inherited_nothing_do_not_replace_what_is_kept_until_they_know_as_much(
+    kept: int, learned: int, *, replaced: bool
+) -> None:
+    replicas = Replicas()
+    await replicas.look([60, kept])
+    assert replicas.kept == b"10.0.0.2"
+    replicas.now = 601.0
+    await replicas.look([learned])
+    assert (replicas.kept == b"10.0.0.1") is replaced
+
+
+async def test_pods_that_do_not_learn_are_not_asked() -> None:
+    replicas = Replicas()
+    await replicas.look([20_000], onlineLearning="Disabled")
+    assert replicas.asked == []
 
 
 async def test_a_replica_that_does_not_answer_changes_nothing(

@@ -14,7 +14,7 @@ from llmservice_sidecar.adapters.predictors.estimate import (
     expected_beyond,
 )
 from llmservice_sidecar.adapters.predictors.features import HASHED
-from llmservice_sidecar.adapters.predictors.head import FORGET_EVERY, Head
+from llmservice_sidecar.adapters.predictors.head import FORGET_EVERY, INHERITED, Head
 from llmservice_sidecar.adapters.predictors.regression import DenseRegression, HashedRegression
 
 
@@ -186,3 +186,16 @@ def test_a_head_of_a_new_model_starts_with_the_shape_of_errors_of_another() -> N
     new.start_like(known)
     assert np.array_equal(new.calibration.assumed, known.calibration.typical())
     assert len(new.calibration.recent()) == 0
+
+
+def test_a_change_of_world_does_not_make_less_of_what_was_inherited() -> None:
+    (description,) = descriptions(1)
+    teacher, heir = Head(), Head()
+    for _ in range(30):
+        teacher.learn(description, log_tokens=3.0, censored=False)
+    heir.absorb(INHERITED, teacher.lesson())
+    heir.learn(description, log_tokens=3.0, censored=False)
+    heir.restart()
+    assert heir.experience == 31
+    heir.restart()
+    assert heir.experience == 31

@@ -120,6 +120,7 @@ class Head:
         self.calibration = Calibration()
         self.samples = 0  # own outcomes
         self.since_restart = 0
+        self.outlived = 0  # inherited outcomes of an earlier world
         self.believed = 0.0  # outcomes, before the restart or of another model, that the prior has
         self.surprise = (1.0, 1.0)  # squared standardised errors: recent mean, usual mean
         self._peers: dict[str, Lesson] = {}
@@ -162,6 +163,7 @@ class Head:
 
         Other replicas' evidence goes too: it is about the old world until they say so again.
         """
+        self.outlived = self.experience - self.samples
         self.believed = self._known()
         self._peers.clear()
         for regression in self.regressions:
@@ -213,7 +215,7 @@ class Head:
     def experience(self) -> int:
         """Outcomes that went into what a successor would inherit."""
         inherited = self._peers.get(INHERITED)
-        return self.samples + (0 if inherited is None else inherited.samples)
+        return self.samples + self.outlived + (0 if inherited is None else inherited.samples)
 
     def restore(self, lesson: Lesson) -> None:
         """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
