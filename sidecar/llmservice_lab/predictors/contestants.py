@@ -6,12 +6,13 @@ of the default predictor (`*.safetensors`); names of files and folders become na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 PROXY_FILE: Final = "model.onnx"
+BEST_HEAD: Final = "listmle"  # of the fine-tuned ones, by its mean rank correlation on val
 ALL_ROWS: Final = "default-all"  # the default's model trained on every row, where the folder has it
 
 
@@ -90,16 +91,30 @@ def contestants_of(folder: Path | None) -> list[Contestant]:
             for path in sorted(folder.iterdir())
             if (path / PROXY_FILE).is_file() or path.suffix == ".safetensors"
         ]
+    return [*BASELINES, *found, *_ensembles(found), *DEFAULT]
+
+
+def _ensembles(found: Sequence[Contestant]) -> list[Contestant]:
+    """What several say together: as good as it gets here, whatever it costs."""
     bases = [each.spec for each in found if not is_proxy(each)]
-    ensembles = [
+    ranked = [each.spec for each in found if each.name == BEST_HEAD]
+    blends = [
         Contestant(
             name=f"blend with {Path(base).stem}",
             parts=("tfidf-ridge", "embedding-lightgbm", base),
-            about="mean of the three: as good as it gets here, whatever it costs",
+            about="mean of the three",
         )
         for base in bases
     ]
-    return [*BASELINES, *found, *ensembles, *DEFAULT]
+    return blends + [
+        Contestant(
+            name=f"blend with {Path(base).stem} and {BEST_HEAD}",
+            parts=(proxy, "embedding-lightgbm", base),
+            about="mean of the three, chosen on val",
+        )
+        for base in bases
+        for proxy in ranked
+    ]
 
 
 def is_proxy(contestant: Contestant) -> bool:

@@ -92,6 +92,7 @@ def test_lines_are_baselines_then_the_folders_then_the_default(tmp_path: Path) -
     assert names == [
         *(each.name for each in who.BASELINES),
         *("default-all", "listmle", "blend with default-all"),
+        "blend with default-all and listmle",
         *(each.name for each in who.DEFAULT),
     ]
     assert [each.name for each in found if who.is_proxy(each)] == ["listmle"]
