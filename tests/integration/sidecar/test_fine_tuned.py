@@ -166,9 +166,9 @@ async def test_a_network_that_says_nan_fails_no_request(start: Start, tmp_path: 
 
 async def test_one_that_is_late_delays_nobody(start: Start, proxy: Path) -> None:
     sidecar = start(proxy, timeout_s=1e-6)
-    count = 6 * SLOTS
-    assert await chats(sidecar, count) == [200] * count
+    assert await chats(sidecar, 2 * SLOTS) == [200] * 2 * SLOTS
+    for _ in range(2 * SLOTS):  # one by one: a busy loop would see answer and deadline together
+        assert await chats(sidecar, 1) == [200]
+    assert report(sidecar).timeouts >= 1
     assert metric(sidecar, f"{names.METRIC_TIMEOUTS}_total") == report(sidecar).timeouts
-    assert report(sidecar).timeouts > count / 2
     assert (report(sidecar).state, report(sidecar).failures) == ("Ready", 0)
-    assert "most predictions come after timeoutMilliseconds" in report(sidecar).message
