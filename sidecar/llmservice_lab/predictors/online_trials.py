@@ -80,8 +80,8 @@ def merged_replicas(base: Describes, rows: Sequence[Sample]) -> OnlinePredictor:
     for position, replica in enumerate(replicas):
         teach(replica, rows[position::REPLICAS])
     first, *others = replicas
-    for position, other in enumerate(others):
-        first.merge(f"replica-{position}", other.own_statistics())
+    for other in others:
+        first.merge(other.own_statistics())
     return first
 
 

@@ -14,7 +14,7 @@ from llmservice_sidecar.adapters.predictors.estimate import (
     expected_beyond,
 )
 from llmservice_sidecar.adapters.predictors.features import HASHED
-from llmservice_sidecar.adapters.predictors.head import FORGET_EVERY, INHERITED, Head
+from llmservice_sidecar.adapters.predictors.head import FORGET_EVERY, Head
 from llmservice_sidecar.adapters.predictors.regression import DenseRegression, HashedRegression
 
 
@@ -107,12 +107,12 @@ def test_a_head_told_and_untold_predicts_as_before() -> None:
     for description in seen[40:]:
         peer.learn(description, log_tokens=7.0, censored=False)
     alone = head.estimate(seen[0])
-    head.absorb("peer", peer.lesson())
+    head.absorb({"peer": peer.packed()})
     told = head.estimate(seen[0])
-    head.absorb("peer", peer.lesson())  # in place of the same, not once more
+    head.absorb({"peer": peer.packed()})  # in place of the same, not once more
     assert head.estimate(seen[0]).mean == pytest.approx(told.mean)
     assert told.mean > alone.mean + 0.2
-    head.absorb("peer", None)
+    head.absorb({"peer": None})
     assert head.estimate(seen[0]).mean == pytest.approx(alone.mean)
 
 
@@ -120,7 +120,7 @@ def test_what_a_peer_told_is_not_passed_on_as_own() -> None:
     head, peer = Head(), Head()
     for description in descriptions(50):
         peer.learn(description, log_tokens=7.0, censored=False)
-    head.absorb("peer", peer.lesson())
+    head.absorb({"peer": peer.packed()})
     own = head.lesson()
     assert own.samples == 0
     assert len(own.errors) == 0
@@ -193,7 +193,8 @@ def test_a_change_of_world_does_not_make_less_of_what_was_inherited() -> None:
     teacher, heir = Head(), Head()
     for _ in range(30):
         teacher.learn(description, log_tokens=3.0, censored=False)
-    heir.absorb(INHERITED, teacher.lesson())
+    heir.told.inherited = {"teacher": teacher.packed()}
+    heir.absorb(heir.told.inherited)
     heir.learn(description, log_tokens=3.0, censored=False)
     heir.restart()
     assert heir.experience == 31

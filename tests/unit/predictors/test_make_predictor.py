@@ -85,8 +85,8 @@ async def said_of_the_query(config: KeepConfig) -> float:
 
 async def test_after_a_restart_the_own_state_goes_before_what_is_inherited(tmp_path: Path) -> None:
     own, inherited = tmp_path / "learned" / "state", tmp_path / "inherited"
-    keeping.keep(taught(40, tokens=90), own)
-    keeping.keep(taught(70, tokens=3), inherited)
+    keeping.keep(snapshot.save(taught(40, tokens=90)), own)
+    keeping.keep(snapshot.save(taught(70, tokens=3)), inherited)
     keep = KeepConfig(state_path=str(own), inherited_path=str(inherited))
     assert await said_of_the_query(keep) > 60
     own.unlink()
@@ -94,13 +94,13 @@ async def test_after_a_restart_the_own_state_goes_before_what_is_inherited(tmp_p
 
 
 def test_what_is_inherited_is_never_passed_on_as_own_evidence(tmp_path: Path) -> None:
-    keeping.keep(taught(70), tmp_path / "inherited")
+    keeping.keep(snapshot.save(taught(70)), tmp_path / "inherited")
     heir = keeping.restore(
         KeepConfig(inherited_path=str(tmp_path / "inherited")), OnlinePredictor().base
     )
     assert heir is not None
     other = OnlinePredictor()
-    other.merge("heir", heir.own_statistics())
+    other.merge(heir.own_statistics())
     assert other.samples == 0
 
 
@@ -109,7 +109,7 @@ async def test_a_state_that_cannot_be_read_is_passed_over(
 ) -> None:
     own, inherited = tmp_path / "state", tmp_path / "inherited"
     own.write_bytes(b"half a file")
-    keeping.keep(taught(70, tokens=3), inherited)
+    keeping.keep(snapshot.save(taught(70, tokens=3)), inherited)
     keep = KeepConfig(state_path=str(own), inherited_path=str(inherited))
     assert await said_of_the_query(keep) < 10
     assert str(own) in caplog.text
@@ -132,8 +132,8 @@ async def served(
 
 async def test_a_new_start_takes_effect_although_something_was_learned(tmp_path: Path) -> None:
     short, long = tmp_path / "short", tmp_path / "long"
-    keeping.keep(taught(70, tokens=3), short)
-    keeping.keep(taught(70, tokens=90), long)
+    keeping.keep(snapshot.save(taught(70, tokens=3)), short)
+    keeping.keep(snapshot.save(taught(70, tokens=90)), long)
     state = tmp_path / "state"
     keep = KeepConfig(state_path=str(state))
     learner = make_predictor(PredictorConfig(uri=short.as_uri(), timeout_s=10.0), enabled=True)
@@ -141,7 +141,7 @@ async def test_a_new_start_takes_effect_although_something_was_learned(tmp_path:
         learner.observe(QUERY, output_tokens=30, censored=False)
     await learner.settled()
     assert isinstance(learner.model, OnlinePredictor)
-    keeping.keep(learner.model, state)
+    keeping.keep(snapshot.save(learner.model), state)
     await learner.aclose()
     _, learned = await served(short.as_uri(), keep)
     assert 10 < learned < 40
@@ -154,7 +154,7 @@ async def test_a_new_start_takes_effect_although_something_was_learned(tmp_path:
 async def test_a_start_that_cannot_be_read_is_reported_although_something_was_learned(
     uri: str, tmp_path: Path
 ) -> None:
-    keeping.keep(taught(70, tokens=3), tmp_path / "state")
+    keeping.keep(snapshot.save(taught(70, tokens=3)), tmp_path / "state")
     state, said = await served(uri, KeepConfig(state_path=str(tmp_path / "state")))
     assert state == "Failed"
     assert said < 10, "what was learned serves"
@@ -162,21 +162,21 @@ async def test_a_start_that_cannot_be_read_is_reported_although_something_was_le
 
 async def test_without_learning_nothing_that_was_learned_is_taken_up(tmp_path: Path) -> None:
     own, inherited = tmp_path / "own", tmp_path / "inherited"
-    keeping.keep(taught(70, tokens=3), own)
-    keeping.keep(taught(70, tokens=3), inherited)
+    keeping.keep(snapshot.save(taught(70, tokens=3)), own)
+    keeping.keep(snapshot.save(taught(70, tokens=3)), inherited)
     keep = KeepConfig(state_path=str(own), inherited_path=str(inherited))
     assert await served(None, keep, online_learning=False) == await served(None, KeepConfig())
 
 
 def test_what_is_inherited_counts_as_experience(tmp_path: Path) -> None:
-    keeping.keep(taught(70), tmp_path / "inherited")
+    keeping.keep(snapshot.save(taught(70)), tmp_path / "inherited")
     keep = KeepConfig(inherited_path=str(tmp_path / "inherited"))
     heir = keeping.restore(keep, OnlinePredictor().base)
     assert heir is not None
     assert heir.samples == 70
     heir.observe(QUERY, output_tokens=10, censored=False)
     assert heir.samples == 71
-    keeping.keep(heir, tmp_path / "inherited")
+    keeping.keep(snapshot.save(heir), tmp_path / "inherited")
     later = keeping.restore(keep, heir.base)
     assert later is not None
     assert later.samples == 71
@@ -184,8 +184,8 @@ def test_what_is_inherited_counts_as_experience(tmp_path: Path) -> None:
 
 def test_a_state_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    keeping.keep(taught(5), path)
-    keeping.keep(taught(9), path)
+    keeping.keep(snapshot.save(taught(5)), path)
+    keeping.keep(snapshot.save(taught(9)), path)
     assert snapshot.load(path.read_bytes()).samples == 9
     assert [file.name for file in tmp_path.iterdir()] == ["state"], "nothing unfinished is left"
 

@@ -9,13 +9,13 @@ world has changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from llmservice_sidecar.adapters.predictors.base import DENSE, Description
+from llmservice_sidecar.adapters.predictors.base import Description
 from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, Calibration, Kind
 from llmservice_sidecar.adapters.predictors.estimate import (
     LONGEST_LOG,
@@ -23,26 +23,25 @@ from llmservice_sidecar.adapters.predictors.estimate import (
     drawn_beyond,
     expected_beyond,
 )
-from llmservice_sidecar.adapters.predictors.features import HASHED, Vector
+from llmservice_sidecar.adapters.predictors.features import Vector
+from llmservice_sidecar.adapters.predictors.lesson import (
+    DENSE_START,
+    FORGET,
+    FORGET_EVERY,
+    HASHED_START,
+    MIX_START,
+    TYPICAL,
+    Lesson,
+)
+from llmservice_sidecar.adapters.predictors.packing import Packed, pack
 from llmservice_sidecar.adapters.predictors.regression import (
     DenseRegression,
     Evidence,
     HashedRegression,
 )
-from llmservice_sidecar.adapters.predictors.request_cues import CUES
+from llmservice_sidecar.adapters.predictors.told import Told
 
-TYPICAL: Final = 5.0  # log tokens: about 150
-INPUTS: Final = DENSE + CUES + 2  # the description, the shipped guess, a constant
-DENSE_PRIOR: Final = 0.002  # variance of a weight before any evidence
-CUES_PRIOR: Final = 0.5  # thinking makes an answer ten times as long
-GUESS_PRIOR: Final = 0.25
-BIAS_PRIOR: Final = 1.0
-HASHED_PRIOR: Final = 0.25
-MIX: Final = (0.5, 0.5, 0.0, 0.0)  # dense, hashed, shipped guess, constant
-MIX_PRIOR: Final = (0.05, 0.05, 0.05, 0.2)
 TRUST_AFTER: Final = 20.0  # outcomes after which the mixture counts as much as the start
-FORGET_EVERY: Final = 1024  # outcomes
-FORGET: Final = 0.96  # of the evidence stays: half after 17,000 outcomes
 DEVIATIONS: Final = (0.1, 2.0)  # bounds of the predicted spread
 WITHIN: Final = 0.8  # of the shipped spread is one model's own; the rest is how models differ
 LEVEL_AFTER: Final = 2.0  # outcomes after which half of that rest, as variance, is gone
@@ -54,41 +53,6 @@ SLOW: Final = 1.0 / 512.0
 SURPRISE_BOUND: Final = 1.8  # recent squared errors over usual ones: the world has changed
 SETTLED: Final = 64  # outcomes before surprise means anything
 GOLDEN: Final = 0.6180339887498949  # multiples modulo 1 fill (0, 1) evenly, in any process
-INHERITED: Final = ""  # in place of a peer's name: an earlier process
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """All that a head learned from its requests, for other replicas and for restarts."""
-
-    samples: int
-    dense: Evidence
-    hashed: Evidence
-    mix: Evidence
-    errors: Vector  # recent, standardised, with their kinds: as `Calibration.recent`
-    offsets: Vector  # by which its quantiles are put right
-    totals: Vector  # tokens predicted in the mean, tokens that came
-
-    def parts(self) -> tuple[Evidence, Evidence, Evidence]:
-        """Evidence in the order of `Head.regressions`."""
-        return self.dense, self.hashed, self.mix
-
-    def plus(self, other: Lesson) -> Lesson:
-        """Both together."""
-        dense, hashed, mix = (
-            mine.plus(its) for mine, its in zip(self.parts(), other.parts(), strict=True)
-        )
-        errors = np.concatenate((other.errors, self.errors))
-        totals = self.totals + other.totals
-        samples = self.samples + other.samples
-        return Lesson(samples, dense, hashed, mix, errors, self.offsets, totals)
-
-    def times(self, factor: float) -> Lesson:
-        """As if told by that share (0..1) of the samples."""
-        dense, hashed, mix = (part.times(factor) for part in self.parts())
-        samples = round(self.samples * factor)
-        totals = self.totals * factor
-        return Lesson(samples, dense, hashed, mix, self.errors, self.offsets, totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +70,18 @@ class Head:
     """Learns log lengths of one served model. Deterministic, not thread-safe."""
 
     def __init__(self) -> None:
-        dense = np.zeros((INPUTS, 2))  # targets: log tokens, log of the spread's correction
-        dense[-2, 0] = 1.0
-        dense[-1, 0] = TYPICAL
-        variance = np.full(INPUTS, DENSE_PRIOR)
-        variance[DENSE : DENSE + CUES] = CUES_PRIOR
-        variance[-2:] = GUESS_PRIOR, BIAS_PRIOR
-        self.dense = DenseRegression(dense, variance)
-        hashed, prior = np.zeros(HASHED + 1), np.full(HASHED + 1, HASHED_PRIOR)
-        hashed[-1], prior[-1] = TYPICAL, BIAS_PRIOR
-        self.hashed = HashedRegression(hashed, prior)
-        self.mix = DenseRegression(np.array(MIX)[:, None], np.array(MIX_PRIOR))
+        self.dense = DenseRegression(DENSE_START.mean, DENSE_START.variance)
+        self.hashed = HashedRegression(HASHED_START.mean, HASHED_START.variance)
+        self.mix = DenseRegression(MIX_START.mean, MIX_START.variance)
         self.calibration = Calibration()
         self.samples = 0  # own outcomes
-        self.since_restart = 0
         self.outlived = 0  # inherited outcomes of an earlier world
+        self.since_restart = 0
         self.believed = 0.0  # outcomes, before the restart or of another model, that the prior has
         self.surprise = (1.0, 1.0)  # squared standardised errors: recent mean, usual mean
-        self._peers: dict[str, Lesson] = {}
+        self.epoch = 0  # restarts
+        self.told = Told()
+        self._packed: tuple[tuple[int, int], Packed] | None = None
 
     @property
     def regressions(self) -> tuple[DenseRegression, HashedRegression, DenseRegression]:
@@ -161,11 +119,12 @@ class Head:
     def restart(self) -> None:
         """A new world: what is believed stays until told otherwise, but nothing is sure any more.
 
-        Other replicas' evidence goes too: it is about the old world until they say so again.
+        Other replicas' evidence goes too: it is about the old world.
         """
-        self.outlived = self.experience - self.samples
         self.believed = self._known()
-        self._peers.clear()
+        self.outlived = self.experience - self.samples
+        self.epoch += 1
+        self.told.restart(outcomes=self.samples)
         for regression in self.regressions:
             regression.restart(regression.weights)
         self.calibration.restart()
@@ -182,58 +141,72 @@ class Head:
 
     def lesson(self) -> Lesson:
         """What its own requests taught it: all that it knows less what peers told it."""
-        dense, hashed, mix = (regression.evidence() for regression in self.regressions)
-        for told in self._peers.values():
-            dense, hashed, mix = (
-                mine.minus(its)
-                for mine, its in zip((dense, hashed, mix), told.parts(), strict=True)
-            )
+        dense, hashed, mix = self._own()
         found = self.calibration
-        errors, offsets, totals = found.recent(), found.offsets, found.totals
-        return Lesson(self.since_restart, dense, hashed, mix, errors, offsets, totals)
+        return Lesson(
+            samples=self.since_restart,
+            epoch=self.epoch,
+            dense=dense,
+            hashed=hashed,
+            mix=mix,
+            errors=found.recent(),
+            offsets=found.offsets,
+            totals=found.totals,
+        )
 
-    def absorb(self, peer: str, lesson: Lesson | None) -> None:
-        """Another replica's lesson in place of its last one; None: forget that replica.
+    def packed(self) -> Packed:
+        """Its lesson in few bytes; the same as long as nothing was learned."""
+        state = self.samples, self.epoch
+        if self._packed is None or self._packed[0] != state:
+            self._packed = state, pack(self.lesson())
+        return self._packed[1]
+
+    def absorb(self, told: Mapping[str, Packed | None]) -> None:
+        """Lessons of other replicas in place of their last ones; None: forget that replica.
 
         Raises ValueError, with nothing changed, if the sum cannot be believed.
         """
-        sums = [regression.evidence() for regression in self.regressions]
-        last = self._peers.get(peer)
-        if last is not None:
-            sums = [mine.minus(its) for mine, its in zip(sums, last.parts(), strict=True)]
-        if lesson is not None:
-            sums = [mine.plus(its) for mine, its in zip(sums, lesson.parts(), strict=True)]
-        self._believe(sums)
-        self._peers.pop(peer, None)
-        if lesson is not None:
-            self._peers[peer] = lesson
-            self.calibration.absorb(peer, lesson.errors, lesson.totals)
-        else:
-            self.calibration.absorb(peer, np.zeros((0, COLUMNS)), np.zeros(2))
+        for _ in self.absorbing(told):
+            pass
+
+    def absorbing(self, told: Mapping[str, Packed | None]) -> Generator[None]:
+        """`absorb` in steps of some milliseconds, between which anything else may happen."""
+        merged = yield from self.told.merging(told)
+        if merged is None:
+            return
+        parts = self._own()
+        if merged.sums is not None:
+            parts = [mine.plus(its) for mine, its in zip(parts, merged.sums, strict=True)]
+        self._believe(parts)
+        self.told.replace(merged, outcomes=self.samples)
+        for teller in merged.news:
+            lesson = merged.lessons.get(teller)
+            errors = np.zeros((0, COLUMNS)) if lesson is None else lesson.errors
+            totals = np.zeros(2) if lesson is None else lesson.totals
+            self.calibration.absorb(teller, errors, totals)
+
+    def restore(self, lesson: Lesson) -> None:
+        """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
+        self._believe(lesson.parts)
+        self.samples = self.since_restart = lesson.samples
+        self.epoch = lesson.epoch
+        self.calibration.restore(lesson.errors, totals=lesson.totals, offsets=lesson.offsets)
 
     @property
     def experience(self) -> int:
         """Outcomes that went into what a successor would inherit."""
-        inherited = self._peers.get(INHERITED)
-        return self.samples + self.outlived + (0 if inherited is None else inherited.samples)
+        inherited = sum(packed.samples for packed in self.told.inherited.values())
+        return self.samples + self.outlived + inherited
 
-    def restore(self, lesson: Lesson) -> None:
-        """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
-        self._believe(lesson.parts())
-        self.samples = self.since_restart = lesson.samples
-        self.calibration.restore(lesson.errors, totals=lesson.totals, offsets=lesson.offsets)
-
-    def told_by(self, peer: str) -> Lesson | None:
-        """What a replica told, as far as it is not forgotten."""
-        return self._peers.get(peer)
-
-    def check(self, parts: Sequence[Evidence]) -> None:
-        """Raises ValueError if evidence, in the order of `regressions`, cannot be believed."""
-        for regression, evidence in zip(self.regressions, parts, strict=True):
-            regression.check(evidence)
+    def _own(self) -> list[Evidence]:
+        parts = [regression.evidence() for regression in self.regressions]
+        if self.told.sums is None:
+            return parts
+        return [mine.minus(its) for mine, its in zip(parts, self.told.sums, strict=True)]
 
     def _believe(self, parts: Sequence[Evidence]) -> None:
-        self.check(parts)  # all or none
+        for regression, evidence in zip(self.regressions, parts, strict=True):
+            regression.check(evidence)  # all or none
         for regression, evidence in zip(self.regressions, parts, strict=True):
             regression.believe(evidence)
 
@@ -259,7 +232,7 @@ class Head:
 
     def _heard(self) -> float:
         """Outcomes of this model in this world, whoever saw them."""
-        return self.since_restart + sum(lesson.samples for lesson in self._peers.values())
+        return self.since_restart + self.told.outcomes
 
     def _narrowed(self) -> float:
         """Share of the shipped spread that is left when so much is known of the model's level."""
@@ -287,4 +260,4 @@ class Head:
     def _forget(self) -> None:
         for regression in self.regressions:
             regression.believe(regression.evidence().times(FORGET))
-        self._peers = {name: told.times(FORGET) for name, told in self._peers.items()}
+        self.told.fade()

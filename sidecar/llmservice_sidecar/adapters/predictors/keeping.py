@@ -46,11 +46,11 @@ def restore(
     return None
 
 
-def keep(predictor: OnlinePredictor, path: Path) -> None:
-    """Write its state, so that a reader finds the old or the new one whole. Raises OSError."""
+def keep(payload: bytes, path: Path) -> None:
+    """Write a state, so that a reader finds the old or the new one whole. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(snapshot.save(predictor))
+    unfinished.write_bytes(payload)
     unfinished.replace(path)
 
 

@@ -1,43 +1,46 @@
 """What heads learned, as bytes: numbers only, no text, nothing executable, strictly checked.
 
-A payload is a safetensors file. Heads appear by the hash of their model's name; evidence has the
-precision that ranks and calibration need, not more, so that it fits where small objects must fit.
+A payload is a safetensors file. Heads appear by the hash of their model's name, and the replica by
+a random identity: under however many addresses it is met, it counts once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 
 from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, LEVELS
 from llmservice_sidecar.adapters.predictors.features import FEATURE_SET, HASHED
-from llmservice_sidecar.adapters.predictors.head import INPUTS, MIX, Head, Lesson
-from llmservice_sidecar.adapters.predictors.regression import Evidence
+from llmservice_sidecar.adapters.predictors.lesson import INPUTS
+from llmservice_sidecar.adapters.predictors.packing import (
+    DETAILS,
+    TYPES,
+    Array,
+    Detail,
+    Packed,
+    cut,
+    unpack,
+)
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-FORMAT: Final = 4
-MAX_BYTES: Final = 300_000
-MAX_SAMPLES: Final = 1e12
-MAX_NUMBER: Final = 1e12
-ROUNDING: Final = 1.01  # correlations may exceed one by what half precision rounds
-HALF: Final = 6e4  # the largest number in half precision, roughly
-LEAST_SCALE: Final = 1e-6
-LEAST_PRECISION: Final = 1e-4  # many words that were met once tell much together
+FORMAT: Final = 5
+MAX_BYTES: Final = 600_000
+IDENTITY_BYTES: Final = 8
+LONGEST_NAME: Final = 40  # of a tensor, in messages
 
-Tensor = npt.NDArray[Any]
-Tensors = dict[str, Tensor]
+Tensors = dict[str, Array]
 
 _KEY: Final = re.compile(r"[0-9a-f]{16}\Z")
-_UNTAUGHT: Final = Head()
+_HEADER: Final = 2048  # bytes, at most, of what is not of a head
+_OF_A_NAME: Final = 110  # bytes of a header that a tensor takes
 _PROBE: Final = PredictionQuery(
     text="Write a short story about 2 rivers.", prompt_tokens=9, endpoint="chat", model=""
 )
@@ -53,24 +56,71 @@ class Describes(Protocol):
     def describe(self, query: PredictionQuery) -> Description: ...
 
 
-def encode(base: Describes, lessons: Mapping[str, Lesson]) -> bytes:
-    """Lessons by head, the most experienced first, as many as fit into `MAX_BYTES`."""
-    tensors, left = stamp(base), MAX_BYTES - 1024
-    for key, lesson in sorted(lessons.items(), key=lambda item: (-item[1].samples, item[0])):
-        more = lesson_tensors(key, lesson)
-        left -= size_of(more)
-        if left < 0:
-            break
-        tensors |= more
-    return serialise(tensors)
+class Encoded(NamedTuple):
+    """Bytes, and how many heads did not fit into them."""
+
+    payload: bytes
+    left_out: int
 
 
-def decode(base: Describes, payload: bytes) -> dict[str, Lesson]:
-    """Lessons by head. Raises PayloadError for anything that `encode` would not have written."""
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a replica tells: its identity, and a lesson per head."""
+
+    replica: str
+    lessons: Mapping[str, Packed]
+
+
+def encoding(
+    base: Describes, replica: str, lessons: Mapping[str, Packed]
+) -> Generator[None, None, Encoded]:
+    """A replica's lessons by head as bytes, a head a step.
+
+    All in full, or in as much detail as fits into `MAX_BYTES`; at worst the most experienced.
+    """
+    detail, keys = fitting({key: [packed] for key, packed in lessons.items()}, room=MAX_BYTES)
+    tensors = stamp(base) | {"replica": identity_tensor([replica])}
+    for key in keys:
+        tensors |= packed_tensors(key, cut(lessons[key], detail))
+        yield
+    return Encoded(serialise(tensors), len(lessons) - len(keys))
+
+
+def decoding(base: Describes, payload: bytes) -> Generator[None, None, Statistics]:
+    """What a replica told, a head a step. Raises PayloadError for anything else."""
     tensors = read(base, payload, max_bytes=MAX_BYTES)
-    lessons = {key: lesson_of(key, tensors) for key in keys_of(tensors)}
+    (replica,) = identities(tensors, "replica", least=1, most=1)
+    lessons: dict[str, Packed] = {}
+    for key in keys_of(tensors):
+        lessons[key] = packed_of(key, tensors)
+        yield
     refuse_rest(tensors)
-    return lessons
+    return Statistics(replica, lessons)
+
+
+def fitting(
+    heads: Mapping[str, list[Packed]], *, room: int, more: int = 0
+) -> tuple[Detail, list[str]]:
+    """The detail in which all heads fit; or the least, and those that fit, by their experience.
+
+    `more`: bytes that a head takes beside its lessons.
+    """
+    order = sorted(heads, key=lambda key: (-max(one.samples for one in heads[key]), key))
+
+    def size(key: str, detail: Detail) -> int:
+        return more + sum(detail.size(one) + _OF_A_NAME * len(TYPES) for one in heads[key])
+
+    kept: list[str] = []
+    for detail in DETAILS:
+        left, kept = room - _HEADER, []
+        for key in order:
+            left -= size(key, detail)
+            if left < 0:
+                break
+            kept.append(key)
+        if len(kept) == len(order):
+            return detail, kept
+    return DETAILS[-1], kept
 
 
 def stamp(base: Describes) -> Tensors:
@@ -91,13 +141,29 @@ def read(base: Describes, payload: bytes, *, max_bytes: int) -> Tensors:
     try:
         tensors: Tensors = parse(payload)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise PayloadError(f"not readable: {error}") from error
+        raise PayloadError(f"not readable: {str(error)[:200]}") from error
     for name, ours in stamp(base).items():
-        found = tensors.pop(name, None)
-        if found is None or not np.array_equal(found, ours):
-            said = "none" if found is None else found.tolist()
-            raise PayloadError(f"{name} {said}; this version and base model read {ours.tolist()}")
+        found = take(tensors, name, kind=ours.dtype.type)
+        if found.shape != ours.shape:
+            raise PayloadError(f"{name}: shape {found.shape}; expected {ours.shape}")
+        if not np.array_equal(found, ours):
+            said = f"{name} {found.tolist()}"
+            raise PayloadError(f"{said}; this version and base model read {ours.tolist()}")
     return tensors
+
+
+def identity_tensor(replicas: list[str]) -> Array:
+    """Identities of replicas, one a row."""
+    told = b"".join(bytes.fromhex(replica) for replica in replicas)
+    return np.frombuffer(told, np.uint8).reshape(len(replicas), IDENTITY_BYTES)
+
+
+def identities(tensors: Tensors, name: str, *, least: int, most: int) -> list[str]:
+    """The identities in a tensor, which is taken out. Raises PayloadError."""
+    found = take(tensors, name, kind=np.uint8)
+    if found.ndim != 2 or found.shape[1] != IDENTITY_BYTES or not least <= len(found) <= most:
+        raise PayloadError(f"{name}: shape {found.shape}; expected {least} to {most} identities")
+    return [row.tobytes().hex() for row in found]
 
 
 def keys_of(tensors: Tensors) -> list[str]:
@@ -105,110 +171,37 @@ def keys_of(tensors: Tensors) -> list[str]:
     keys = sorted({name.partition(".")[0] for name in tensors})
     for key in keys:
         if not _KEY.match(key):
-            raise PayloadError(f"head {key!r}; expected 16 hex digits")
+            raise PayloadError(f"head {key[:LONGEST_NAME]!r}; expected 16 hex digits")
     return keys
 
 
 def refuse_rest(tensors: Tensors) -> None:
     """Raises PayloadError when something in a payload was not asked for."""
     if tensors:
-        raise PayloadError(f"{min(tensors)} is not known")
+        raise PayloadError(f"{min(tensors)[:LONGEST_NAME]!r} is not known")
 
 
-def size_of(tensors: Tensors) -> int:
-    """Bytes that tensors take in a payload, their headers included."""
-    return sum(tensor.nbytes + 160 for tensor in tensors.values())
+def packed_tensors(prefix: str, packed: Packed) -> Tensors:
+    """A lesson as tensors that all start with a prefix."""
+    return {f"{prefix}.{name}": getattr(packed, name) for name in TYPES}
 
 
-def lesson_tensors(key: str, lesson: Lesson) -> Tensors:
-    """One lesson as tensors that all start with its head's key."""
-    hashed = lesson.hashed
-    bins = np.flatnonzero(np.abs(hashed.precision[:-1]) > LEAST_PRECISION)
-    return {
-        f"{key}.samples": np.array([lesson.samples], np.int64),
-        f"{key}.errors": lesson.errors.astype(np.float16),
-        f"{key}.offsets": lesson.offsets,
-        f"{key}.totals": lesson.totals,
-        f"{key}.hashed.bins": bins.astype(np.uint16),
-        f"{key}.hashed.precision": np.clip(hashed.precision[bins], 0.0, HALF).astype(np.float16),
-        f"{key}.hashed.shift": np.clip(hashed.shift[bins], -HALF, HALF).astype(np.float16),
-        f"{key}.hashed.bias": np.array([hashed.precision[-1], hashed.shift[-1]]),
-        **_full_tensors(f"{key}.dense", lesson.dense),
-        **_full_tensors(f"{key}.mix", lesson.mix),
-    }
-
-
-def lesson_of(key: str, tensors: Tensors) -> Lesson:
-    """The lesson of a head; its tensors are taken out. Raises PayloadError."""
-    samples = float(take(tensors, f"{key}.samples", shape=(1,))[0])
-    if not 0 <= samples <= MAX_SAMPLES:
-        raise PayloadError(f"{key}.samples {samples:g}; allowed: 0 to {MAX_SAMPLES:g}")
-    lesson = Lesson(
-        samples=int(samples),
-        dense=_full(f"{key}.dense", tensors, shape=(INPUTS, 2)),
-        hashed=_diagonal(f"{key}.hashed", tensors),
-        mix=_full(f"{key}.mix", tensors, shape=(len(MIX), 1)),
-        errors=take(tensors, f"{key}.errors", shape=(None, COLUMNS)),
-        offsets=take(tensors, f"{key}.offsets", shape=(len(LEVELS),)),
-        totals=take(tensors, f"{key}.totals", shape=(2,)),
-    )
-    if lesson.totals.min() < 0.0:
-        raise PayloadError(f"{key}.totals {lesson.totals.tolist()}; expected none below zero")
+def packed_of(prefix: str, tensors: Tensors) -> Packed:
+    """A lesson that can be believed; its tensors are taken out. Raises PayloadError."""
+    arrays = {name: take(tensors, f"{prefix}.{name}", kind=kind) for name, kind in TYPES.items()}
+    packed = Packed(**arrays)
     try:
-        _UNTAUGHT.check(lesson.parts())
+        unpack(packed)
     except ValueError as error:
-        raise PayloadError(f"{key}: {error}") from error
-    return lesson
+        raise PayloadError(f"{prefix}.{error}") from error
+    return packed
 
 
-def take(tensors: Tensors, name: str, *, shape: tuple[int | None, ...]) -> Tensor:
-    """A tensor of finite numbers as float64, taken out; None in `shape`: any size."""
+def take(tensors: Tensors, name: str, *, kind: type[np.generic]) -> Array:
+    """A tensor of a type, taken out. Raises PayloadError."""
     found = tensors.pop(name, None)
     if found is None:
         raise PayloadError(f"lacks {name}")
-    right = found.ndim == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, found.shape, strict=True)
-    )
-    numbers = found.astype(np.float64)
-    if not right or not np.isfinite(numbers).all() or np.abs(numbers).max(initial=0) > MAX_NUMBER:
-        wanted = tuple("any" if size is None else size for size in shape)
-        raise PayloadError(f"{name}: {found.dtype} {found.shape}, expected finite, shape {wanted}")
-    return numbers
-
-
-def _full_tensors(name: str, evidence: Evidence) -> Tensors:
-    """A precision as the root of its diagonal and half of its correlations."""
-    scale = np.sqrt(np.maximum(np.diag(evidence.precision), LEAST_SCALE**2))
-    related = evidence.precision / np.outer(scale, scale)
-    below = np.tril_indices(len(scale), -1)
-    return {
-        f"{name}.scale": scale.astype(np.float32),
-        f"{name}.related": np.clip(related[below], -1.0, 1.0).astype(np.float16),
-        f"{name}.shift": evidence.shift.astype(np.float32),
-    }
-
-
-def _full(name: str, tensors: Tensors, *, shape: tuple[int, int]) -> Evidence:
-    inputs = shape[0]
-    scale = take(tensors, f"{name}.scale", shape=(inputs,))
-    related = take(tensors, f"{name}.related", shape=(inputs * (inputs - 1) // 2,))
-    if scale.min() < 0.0 or np.abs(related).max() > ROUNDING:
-        raise PayloadError(f"{name}: not the parts of a precision")
-    precision = np.zeros((inputs, inputs))
-    precision[np.tril_indices(inputs, -1)] = related
-    precision = (precision + precision.T + np.eye(inputs)) * np.outer(scale, scale)
-    return Evidence(precision, take(tensors, f"{name}.shift", shape=shape))
-
-
-def _diagonal(name: str, tensors: Tensors) -> Evidence:
-    bins = take(tensors, f"{name}.bins", shape=(None,)).astype(np.int64)
-    if len(bins) and (bins[0] < 0 or bins[-1] >= HASHED or (np.diff(bins) <= 0).any()):
-        raise PayloadError(f"{name}.bins: not ascending within 0 and {HASHED - 1}")
-    evidence = Evidence(np.zeros(HASHED + 1), np.zeros(HASHED + 1))
-    evidence.precision[bins] = take(tensors, f"{name}.precision", shape=bins.shape)
-    evidence.shift[bins] = take(tensors, f"{name}.shift", shape=bins.shape)
-    bias = take(tensors, f"{name}.bias", shape=(2,))
-    evidence.precision[-1], evidence.shift[-1] = bias
-    if evidence.precision.min() < 0.0:
-        raise PayloadError(f"{name}: a precision below zero")
-    return evidence
+    if found.dtype != kind:
+        raise PayloadError(f"{name}: {found.dtype} {found.shape}; expected {np.dtype(kind)}")
+    return found
