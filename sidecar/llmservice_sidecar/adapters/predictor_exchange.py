@@ -194,8 +194,8 @@ class PredictorExchange:
         if not left_out:
             self._troubles.over(about)
         else:
-            text = f"the predictor's {name} leaves out {left_out} models: those with least learned"
-            self._troubles.note(about, None, text)
+            text = f"{left_out} models do not fit into the predictor's {name}"
+            self._troubles.note(about, None, f"{text}: those with least learned")
 
 
 async def fetch(session: aiohttp.ClientSession, address: str, *, port: int) -> bytes:
