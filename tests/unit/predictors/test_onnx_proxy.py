@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +19,9 @@ from llmservice_sidecar.adapters.predictors.onnx_proxy import (
 from llmservice_sidecar.adapters.predictors.proxy_card import (
     BANK_FILE,
     FORMAT,
+    MAX_BANK_BYTES,
+    MAX_MODEL_BYTES,
+    MAX_TOKENIZER_BYTES,
     MODEL_FILE,
     TOKENIZER_FILE,
     ArtefactError,
@@ -194,11 +198,63 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, broken: str) -> None:
         OnnxProxy.load(tmp_path)
 
 
-def test_a_bank_of_other_shapes_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        pytest.param((np.zeros((1, 2)), np.zeros(3)), "do not agree", id="other shapes"),
+        pytest.param((np.zeros((0, 2)), np.zeros(0)), "no rows", id="empty"),
+        pytest.param((np.full((1, 2), np.nan), np.zeros(1)), "vectors holds", id="NaN"),
+        pytest.param((np.zeros((1, 2)), np.full(1, np.inf)), "log_tokens holds", id="infinity"),
+    ],
+)
+def test_a_bank_without_sense_is_refused(
+    tmp_path: Path, arrays: tuple[np.ndarray, np.ndarray], said: str
+) -> None:
     retrieval = Retrieval(neighbours=2, min_similarity=0.5)
     write_card(tmp_path, msgspec.structs.replace(CARD, retrieval=retrieval))
     tokenizer().save(str(tmp_path / TOKENIZER_FILE))
-    arrays = {"vectors": np.zeros((1, 2)), "log_tokens": np.zeros(3)}
-    (tmp_path / BANK_FILE).write_bytes(save(arrays))
-    with pytest.raises(ArtefactError, match="do not agree"):
+    vectors, log_tokens = arrays
+    (tmp_path / BANK_FILE).write_bytes(save({"vectors": vectors, "log_tokens": log_tokens}))
+    with pytest.raises(ArtefactError, match=said):
         OnnxProxy.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "max_bytes"),
+    [
+        (TOKENIZER_FILE, MAX_TOKENIZER_BYTES),
+        (BANK_FILE, MAX_BANK_BYTES),
+        (MODEL_FILE, MAX_MODEL_BYTES),
+    ],
+)
+def test_a_huge_file_is_not_even_read(tmp_path: Path, name: str, max_bytes: int) -> None:
+    retrieval = Retrieval(neighbours=2, min_similarity=0.5)
+    write_card(tmp_path, msgspec.structs.replace(CARD, retrieval=retrieval))
+    tokenizer().save(str(tmp_path / TOKENIZER_FILE))
+    arrays = {"vectors": np.zeros((1, 2)), "log_tokens": np.zeros(1)}
+    (tmp_path / BANK_FILE).write_bytes(save(arrays))
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(max_bytes + 1)  # takes no room on the disk
+    with pytest.raises(ArtefactError, match=f"{name} has {max_bytes + 1} bytes"):
+        OnnxProxy.load(tmp_path)
+
+
+def test_a_bank_of_another_width_than_the_networks_is_refused() -> None:
+    card = msgspec.structs.replace(CARD, retrieval=Retrieval(neighbours=2, min_similarity=0.5))
+    three = Bank(np.zeros((1, 3), dtype=np.float32), np.zeros(1, dtype=np.float32))
+    with pytest.raises(ArtefactError, match="vectors have 3 numbers; the network's 2"):
+        proxy(FakeSession(), card, three).check("here")
+    two = Bank(np.zeros((1, 2), dtype=np.float32), np.zeros(1, dtype=np.float32))
+    proxy(FakeSession(), card, two).check("here")
+
+
+def test_a_network_without_the_output_that_neighbours_need_is_refused() -> None:
+    class Scoring(FakeSession):
+        def get_outputs(self) -> list[Any]:
+            return super().get_outputs()[:2]
+
+    card = msgspec.structs.replace(CARD, retrieval=Retrieval(neighbours=2, min_similarity=0.5))
+    bank = Bank(np.zeros((1, 2), dtype=np.float32), np.zeros(1, dtype=np.float32))
+    proxy(Scoring()).check("here")
+    with pytest.raises(ArtefactError, match="no output proxy_embedding"):
+        proxy(Scoring(), card, bank).check("here")

@@ -11,6 +11,7 @@ from llmservice_sidecar.adapters.predictors.proxy_card import (
     ArtefactError,
     Calibration,
     Card,
+    Retrieval,
     read_card,
     write_card,
 )
@@ -24,7 +25,13 @@ TABLE = Calibration(
 )
 
 
-def card(table: Calibration = TABLE, *, format_version: int = FORMAT, max_tokens: int = 64) -> Card:
+def card(
+    table: Calibration = TABLE,
+    *,
+    format_version: int = FORMAT,
+    max_tokens: int = 64,
+    retrieval: Retrieval | None = None,
+) -> Card:
     return Card(
         format_version=format_version,
         head="log-t",
@@ -32,6 +39,7 @@ def card(table: Calibration = TABLE, *, format_version: int = FORMAT, max_tokens
         max_tokens=max_tokens,
         seed=1,
         calibration=table,
+        retrieval=retrieval,
     )
 
 
@@ -83,6 +91,16 @@ def test_a_broken_table_is_refused(broken: Calibration, said: str) -> None:
     [
         pytest.param(card(format_version=FORMAT + 1), "format_version is 2", id="a later format"),
         pytest.param(card(max_tokens=3), "max_tokens is 3", id="no room for a prompt"),
+        pytest.param(
+            card(retrieval=Retrieval(neighbours=0, min_similarity=0.5)),
+            "retrieval.neighbours is 0; allowed: 1 to 1000",
+            id="no neighbours",
+        ),
+        pytest.param(
+            card(retrieval=Retrieval(neighbours=3, min_similarity=1.5)),
+            "retrieval.min_similarity is 1.5; allowed: -1 to 1",
+            id="likeness that cannot be",
+        ),
     ],
 )
 def test_a_card_that_cannot_be_served_is_refused(tmp_path: Path, written: Card, said: str) -> None:
@@ -100,5 +118,5 @@ def test_what_is_no_card_is_refused_by_name(tmp_path: Path, text: str) -> None:
 
 def test_a_huge_card_is_not_even_read(tmp_path: Path) -> None:
     (tmp_path / CARD_FILE).write_bytes(b" " * 4_000_001)
-    with pytest.raises(ArtefactError, match="more than"):
+    with pytest.raises(ArtefactError, match="at most 4000000"):
         read_card(tmp_path)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -19,6 +21,9 @@ OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 MODELS: Final = ("gen_ai.response.model", "gen_ai.request.model")
 FINISH: Final = "gen_ai.response.finish_reasons"
 MAX_ANCESTORS: Final = 8
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}\Z")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +35,38 @@ class _Span:
 def read_traces(lines: Iterable[Mapping[str, Any]], *, where: str) -> list[Sample]:
     """One sample per span that knows its output tokens and, itself or an ancestor, the prompt.
 
-    Answers cut by their limit are left out. Raises ValueError when no span carries a prompt.
+    Answers cut by their limit are left out, and those whose length is no number of tokens are
+    counted in a warning. Raises ValueError when no span carries a prompt.
     """
     spans = dict(span for line in lines for span in _spans(line))
     parents = {span.parent for span in spans.values() if OUTPUT_TOKENS in span.attributes}
-    counted = 0
+    counted = skipped = 0
     samples: list[Sample] = []
     for key, span in spans.items():
         # The same call may be counted by client, sidecar and engine: the innermost is enough.
         if OUTPUT_TOKENS not in span.attributes or key in parents:
             continue
+        if not _is_length(span.attributes[OUTPUT_TOKENS]):
+            skipped += 1
+            continue
         counted += 1
         prompt = _prompt(key, spans)
         if prompt and "length" not in str(span.attributes.get(FINISH, "")):
             samples.append(_sample(prompt, span.attributes))
+    if skipped:
+        _log.warning(
+            "%s: %d answers skipped: %s is no whole number from 1 up", where, skipped, OUTPUT_TOKENS
+        )
     if not samples:
         raise ValueError(
             f"{where} has {counted} answers with a length, but none with its prompt in {MESSAGES}: "
             "spans carry prompts only where content capture is switched on"
         )
     return samples
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _sample(prompt: str, attributes: Mapping[str, Any]) -> Sample:
@@ -63,7 +80,7 @@ def _sample(prompt: str, attributes: Mapping[str, Any]) -> Sample:
         prompt=prompt,
         prompt_tokens=len(data) // 4,
         model=model,
-        output_tokens=int(attributes[OUTPUT_TOKENS]),
+        output_tokens=attributes[OUTPUT_TOKENS],
         split="test",
     )
 
@@ -105,7 +122,7 @@ def _spans(line: Mapping[str, Any]) -> Iterable[tuple[str, _Span]]:
             for span in scope.get("spans", []):
                 trace = span.get("traceId", "")
                 attributes = {
-                    attribute["key"]: _value(attribute.get("value", {}))
+                    attribute["key"]: _value(attribute.get("value") or {})
                     for attribute in span.get("attributes", [])
                 }
                 yield (
@@ -114,10 +131,17 @@ def _spans(line: Mapping[str, Any]) -> Iterable[tuple[str, _Span]]:
                 )
 
 
+def _whole(value: Any) -> int | None:
+    """A number as JSON has it or as text; None for anything else."""
+    if isinstance(value, str) and _WHOLE.match(value):
+        return int(value)
+    return value if isinstance(value, int) else None
+
+
 def _value(value: Mapping[str, Any]) -> Any:
     """A plain value of an OTLP AnyValue; numbers may come as text."""
     if "intValue" in value:
-        return int(value["intValue"])
+        return _whole(value["intValue"])
     if "arrayValue" in value:
         return [_value(each) for each in value["arrayValue"].get("values", [])]
     if "kvlistValue" in value:

@@ -23,12 +23,15 @@ from safetensors.numpy import load as parse
 from llmservice_sidecar.adapters.predictors.proxy_card import (
     BANK_FILE,
     EMBEDDING,
+    MAX_BANK_BYTES,
+    MAX_MODEL_BYTES,
     MODEL_FILE,
     SCORE,
     SPREAD,
     TOKENIZER_FILE,
     ArtefactError,
     Card,
+    read_bounded,
     read_card,
 )
 from llmservice_sidecar.adapters.predictors.proxy_text import ProxyText
@@ -94,7 +97,23 @@ class OnnxProxy:
         card = read_card(directory)
         text = ProxyText.load(directory / TOKENIZER_FILE, max_tokens=card.max_tokens)
         bank = None if card.retrieval is None else _read_bank(directory / BANK_FILE)
-        return cls(open_session(directory / MODEL_FILE), text=text, card=card, bank=bank)
+        made = cls(open_session(directory / MODEL_FILE), text=text, card=card, bank=bank)
+        made.check(str(directory))
+        return made
+
+    def check(self, where: str) -> None:
+        """Raise ArtefactError when the network has not the outputs that card and bank ask for."""
+        wanted = {SCORE, SPREAD} if self._bank is None else {SCORE, SPREAD, EMBEDDING}
+        missing = wanted - set(self._names)
+        if missing:
+            raise ArtefactError(f"{where}: the network has no output {min(missing)}")
+        if self._bank is not None:
+            width = self._outputs("")[EMBEDDING].shape[-1]
+            held = self._bank.vectors.shape[1]
+            if held != width:
+                raise ArtefactError(
+                    f"{where}: the bank's vectors have {held} numbers; the network's {width}"
+                )
 
     @property
     def samples(self) -> int:
@@ -157,10 +176,13 @@ class OnnxProxy:
             self._offsets.move_to_end(model)
         return known
 
-    def _run(self, text: str) -> Score:
+    def _outputs(self, text: str) -> dict[str, Any]:
         ids = np.array([self._text.ids(text)], dtype=np.int64)
         outputs = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
-        named = dict(zip(self._names, outputs, strict=True))
+        return dict(zip(self._names, outputs, strict=True))
+
+    def _run(self, text: str) -> Score:
+        named = self._outputs(text)
         value, spread = float(named[SCORE][0]), float(named[SPREAD][0])
         if self._bank is not None:
             value = self._from_neighbours(named[EMBEDDING][0], otherwise=value)
@@ -199,7 +221,7 @@ def nearest(bank: Bank, vector: FloatArray, *, neighbours: int) -> Near:
 def open_session(path: Path) -> Any:
     """An onnxruntime session with one thread. Raises OSError, or ArtefactError for no ONNX file."""
     runtime = importlib.import_module("onnxruntime")
-    payload = path.read_bytes()
+    payload = read_bounded(path, max_bytes=MAX_MODEL_BYTES)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -211,7 +233,7 @@ def open_session(path: Path) -> Any:
 
 
 def _read_bank(path: Path) -> Bank:
-    payload = path.read_bytes()
+    payload = read_bounded(path, max_bytes=MAX_BANK_BYTES)
     try:
         arrays = parse(payload)
         vectors, log_tokens = arrays["vectors"], arrays["log_tokens"]
@@ -219,6 +241,11 @@ def _read_bank(path: Path) -> Bank:
         raise ArtefactError(f"{path} holds no neighbours: {error}") from error
     if vectors.ndim != 2 or log_tokens.shape != vectors.shape[:1]:
         raise ArtefactError(f"{path}: shapes {vectors.shape} and {log_tokens.shape} do not agree")
+    if not len(vectors):
+        raise ArtefactError(f"{path}: vectors has no rows; allowed: 1 and more")
+    for name, values in (("vectors", vectors), ("log_tokens", log_tokens)):
+        if not np.isfinite(values).all():
+            raise ArtefactError(f"{path}: {name} holds numbers that are not finite")
     return Bank(vectors.astype(np.float32), log_tokens.astype(np.float32))
 
 

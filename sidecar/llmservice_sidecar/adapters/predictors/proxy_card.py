@@ -24,6 +24,10 @@ WEIGHTS_FILE: Final = "model.safetensors"
 BANK_FILE: Final = "bank.safetensors"
 CARD_FILE: Final = "card.json"
 MAX_CARD_BYTES: Final = 4_000_000
+MAX_TOKENIZER_BYTES: Final = 64_000_000  # the largest vocabularies take half of that
+MAX_MODEL_BYTES: Final = 2_000_000_000  # of an ONNX file without external data
+MAX_BANK_BYTES: Final = 512_000_000
+MAX_NEIGHBOURS: Final = 1000
 
 
 class ArtefactError(ValueError):
@@ -80,6 +84,17 @@ class Retrieval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     neighbours: int
     min_similarity: float
 
+    def check(self) -> None:
+        """Raise ArtefactError naming the number that is out of bounds."""
+        if not 1 <= self.neighbours <= MAX_NEIGHBOURS:
+            raise ArtefactError(
+                f"retrieval.neighbours is {self.neighbours}; allowed: 1 to {MAX_NEIGHBOURS}"
+            )
+        if not -1.0 <= self.min_similarity <= 1.0:
+            raise ArtefactError(
+                f"retrieval.min_similarity is {self.min_similarity}; allowed: -1 to 1, a cosine"
+            )
+
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A model card for machines and people.
@@ -113,10 +128,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 def read_card(directory: Path) -> Card:
     """The card of a proxy's directory. Raises OSError, or ArtefactError naming what is wrong."""
     path = directory / CARD_FILE
-    if path.stat().st_size > MAX_CARD_BYTES:
-        raise ArtefactError(f"{path} has more than {MAX_CARD_BYTES} bytes")
     try:
-        card = msgspec.json.decode(path.read_bytes(), type=Card)
+        card = msgspec.json.decode(read_bounded(path, max_bytes=MAX_CARD_BYTES), type=Card)
     except msgspec.DecodeError as error:
         raise ArtefactError(f"{path}: {error}") from error
     if card.format_version != FORMAT:
@@ -126,7 +139,19 @@ def read_card(directory: Path) -> Card:
     if card.max_tokens < 8:
         raise ArtefactError(f"{path}: max_tokens is {card.max_tokens}; allowed: 8 and more")
     card.calibration.check()
+    if card.retrieval is not None:
+        card.retrieval.check()
     return card
+
+
+def read_bounded(path: Path, *, max_bytes: int) -> bytes:
+    """All of a file. Raises OSError, or ArtefactError when there is more than expected."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        payload = b"" if size > max_bytes else file.read(max_bytes + 1)
+    if max(size, len(payload)) > max_bytes:
+        raise ArtefactError(f"{path} has {size} bytes; allowed: at most {max_bytes}")
+    return payload
 
 
 def write_card(directory: Path, card: Card) -> None:

@@ -10,7 +10,11 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from llmservice_sidecar.adapters.predictors.proxy_card import ArtefactError
+from llmservice_sidecar.adapters.predictors.proxy_card import (
+    MAX_TOKENIZER_BYTES,
+    ArtefactError,
+    read_bounded,
+)
 
 HEAD_SHARE: Final = 0.75
 CHARS_PER_TOKEN: Final = 12  # more are cut before tokenising, which bounds its cost
@@ -41,7 +45,7 @@ class ProxyText:
     @classmethod
     def load(cls, path: Path, *, max_tokens: int) -> ProxyText:
         """From a `tokenizer.json`. Raises OSError, or ArtefactError when it is none."""
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = read_bounded(path, max_bytes=MAX_TOKENIZER_BYTES).decode("utf-8", "replace")
         try:
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # its Rust side raises bare Exception

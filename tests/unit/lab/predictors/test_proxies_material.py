@@ -202,6 +202,24 @@ def test_an_answer_cut_by_its_limit_is_left_out() -> None:
     assert len(read_traces([export(*spans)], where="f")) == 1
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {}, None, {"intValue": 0}, {"intValue": "-5"}, {"intValue": "many"}, {"intValue": True},
+        {"doubleValue": 7.5}, {"stringValue": "7"}, {"intValue": None},
+    ],
+)  # fmt: skip
+def test_a_length_that_is_no_number_of_tokens_is_skipped_and_counted(
+    value: dict[str, Any] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = {"gen_ai.input.messages": "Hi", "gen_ai.usage.output_tokens": 7}
+    broken = span("b", attributes={"gen_ai.input.messages": "Hi"})
+    broken["attributes"].append({"key": "gen_ai.usage.output_tokens", "value": value})
+    (answer,) = read_traces([export(span("a", attributes=whole), broken)], where="f")
+    assert answer.output_tokens == 7
+    assert "f: 1 answers skipped" in caplog.text
+
+
 def test_traces_without_prompts_are_refused_with_the_reason(tmp_path: Path) -> None:
     bare = export(span("a", attributes={"gen_ai.usage.output_tokens": 8}))
     with pytest.raises(ValueError, match=r"1 answers .* content capture"):
