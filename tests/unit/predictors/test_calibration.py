@@ -139,10 +139,10 @@ def test_errors_of_replicas_count_until_they_are_forgotten() -> None:
     errors[:, 0] = np.linspace(2.0, 3.0, WINDOW)
     errors[:, 1] = PLAIN.log_tokens
     for number in range(8):
-        calibration.absorb(f"replica-{number}", errors, np.ones(2))
+        calibration.absorb({f"replica-{number}": (errors, np.ones(2))})
     assert reach(calibration)[0] > 2.0
     for number in range(8):
-        calibration.absorb(f"replica-{number}", np.zeros((0, COLUMNS)), np.zeros(2))
+        calibration.absorb({f"replica-{number}": (np.zeros((0, COLUMNS)), np.zeros(2))})
     assert reach(calibration) == reach(Calibration())
 
 

@@ -14,6 +14,7 @@ what it came to.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -114,13 +115,17 @@ class Calibration:
         self.learned = len(kept)
         self._sort()
 
-    def absorb(self, peer: str, errors: Vector, totals: Vector) -> None:
-        """Errors of another replica, in place of those it had sent before; none: forget it."""
-        self._of_peers.pop(peer, None)
-        self._totals_of_peers.pop(peer, None)
-        if len(errors):
-            self._totals_of_peers[peer] = totals
-            self._of_peers[peer] = _bounded(errors)
+    def absorb(self, told: Mapping[str, tuple[Vector, Vector]]) -> None:
+        """Errors and totals of other replicas, in place of those they had sent before.
+
+        No errors: forget that replica.
+        """
+        for peer, (errors, totals) in told.items():
+            self._of_peers.pop(peer, None)
+            self._totals_of_peers.pop(peer, None)
+            if len(errors):
+                self._totals_of_peers[peer] = totals
+                self._of_peers[peer] = _bounded(errors)
         self._sort()
 
     def assume(self, errors: Vector) -> None:

@@ -179,11 +179,14 @@ class Head:
             parts = [mine.plus(its) for mine, its in zip(parts, merged.sums, strict=True)]
         self._believe(parts)
         self.told.replace(merged, outcomes=self.samples)
-        for teller in merged.news:
-            lesson = merged.lessons.get(teller)
-            errors = np.zeros((0, COLUMNS)) if lesson is None else lesson.errors
-            totals = np.zeros(2) if lesson is None else lesson.totals
-            self.calibration.absorb(teller, errors, totals)
+        said = {teller: merged.lessons.get(teller) for teller in merged.news}
+        nothing = np.zeros((0, COLUMNS)), np.zeros(2)
+        self.calibration.absorb(
+            {
+                teller: nothing if lesson is None else (lesson.errors, lesson.totals)
+                for teller, lesson in said.items()
+            }
+        )
 
     def restore(self, lesson: Lesson) -> None:
         """Believe a lesson as its own, as after a restart of the process. Raises ValueError."""
