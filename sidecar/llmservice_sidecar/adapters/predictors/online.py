@@ -16,12 +16,13 @@ from typing import Final
 from llmservice_sidecar.adapters.predictors import sharing
 from llmservice_sidecar.adapters.predictors.base import Description, default_base
 from llmservice_sidecar.adapters.predictors.calibration import Calibration, Kind
-from llmservice_sidecar.adapters.predictors.estimate import Estimate
+from llmservice_sidecar.adapters.predictors.estimate import LONGEST_LOG, Estimate
 from llmservice_sidecar.adapters.predictors.head import Head
 from llmservice_sidecar.adapters.predictors.packing import Packed
 from llmservice_sidecar.adapters.predictors.request_cues import request_cues
 from llmservice_sidecar.adapters.predictors.sharing import (
     IDENTITY_BYTES,
+    MAX_HEADS,
     Describes,
     Encoded,
     PayloadError,
@@ -30,7 +31,6 @@ from llmservice_sidecar.adapters.predictors.turns import finish
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
-MAX_HEADS: Final = 16  # served models and adapters; the longest unused head is forgotten
 MAX_PEERS: Final = 16  # replicas whose evidence counts; the longest silent is forgotten
 
 _UNTAUGHT: Final = Calibration()
@@ -213,7 +213,8 @@ def head_key(model: str) -> str:
 
 
 def _within(max_tokens: int | None, *, mean: float, median: float, upper: float) -> Prediction:
-    limit = math.inf if max_tokens is None else float(max(max_tokens, 1))
+    # Learned from wild lengths, a quantile may lie beyond anything that is ever learned from.
+    limit = min(math.exp(LONGEST_LOG), math.inf if max_tokens is None else max(max_tokens, 1))
 
     def within(tokens: float) -> float:
         return max(1.0, min(tokens, limit))
