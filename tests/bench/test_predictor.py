@@ -1,4 +1,5 @@
-"""What the default predictor costs: CPU time of a prediction and a lesson, memory of the sidecar.
+"""What the default predictor costs: CPU time of a prediction, a lesson and an exchange between
+replicas, memory of what replicas told and of the sidecar.
 
 Times are printed, on the clock of one thread; the memory is asserted, for it hardly varies.
 """
@@ -9,10 +10,11 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+import tracemalloc
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import quantiles
-from typing import Final
+from typing import Final, TypeVar
 
 import pytest
 from integration.sidecar.clients import grpc_stub
@@ -20,7 +22,13 @@ from integration.sidecar.running import SidecarProcess
 from llmservice_api.sidecar_config import EngineConfig, ListenConfig, ModelConfig, StaticConfig
 from llmservice_lab.engine.latency_model import LatencyModel
 from llmservice_lab.engine.process import EngineKind, EngineOptions, EngineProcess
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors import sharing, snapshot
+from llmservice_sidecar.adapters.predictors.base import default_base
+from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
+from llmservice_sidecar.adapters.predictors.online import MAX_PEERS, OnlinePredictor
+from llmservice_sidecar.adapters.predictors.packing import Packed
+from llmservice_sidecar.adapters.predictors.sharing import MAX_HEADS
+from llmservice_sidecar.adapters.predictors.turns import step
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 as pb
 
@@ -28,6 +36,8 @@ PROMPTS: Final = 600
 PROMPT_TOKENS: Final = 2000
 MODELS: Final = 3
 MOST_MIB: Final = 300.0
+MOST_TOLD_MB: Final = 60.0
+T = TypeVar("T")
 README: Final = Path(__file__).parents[2] / "README.md"
 
 
@@ -64,6 +74,57 @@ def test_a_prediction_and_a_lesson_in_cpu_time() -> None:
     print(f"\nprediction, untaught: {timed_ms(predictor.predict, queries)}")
     print(f"lesson: {timed_ms(learn, queries)}")
     print(f"prediction, taught: {timed_ms(predictor.predict, queries)}")
+
+
+def steps_ms(work: Generator[None, None, T]) -> tuple[T, list[float]]:
+    """What some work came to, and the CPU time of each of its steps."""
+    taken: list[float] = []
+    while True:
+        started = time.thread_time()
+        ended = step(work)
+        taken.append((time.thread_time() - started) * 1e3)
+        if ended is not None:
+            return ended[0], taken
+
+
+def hear(learner: OnlinePredictor, payload: bytes) -> tuple[list[float], list[float]]:
+    """Milliseconds of each step that it takes to read what `MAX_PEERS` replicas tell, to merge."""
+    told: dict[str, Mapping[str, Packed]] = {}
+    reading: list[float] = []
+    for number in range(MAX_PEERS):
+        said, taken = steps_ms(sharing.decoding(learner.base, payload))
+        told[f"{number:016x}"] = said.lessons
+        reading += taken
+    return reading, steps_ms(learner.merging(told))[1]
+
+
+def test_16_replicas_that_tell_of_16_models_in_cpu_time_and_memory() -> None:
+    base = CachedDescriptions(default_base(), entries=PROMPTS)
+    teller, learner = OnlinePredictor(base), OnlinePredictor(base)
+    rng = random.Random(3)
+    for text in texts():
+        for number in range(MAX_HEADS):
+            query = PredictionQuery(
+                text=text, prompt_tokens=PROMPT_TOKENS, endpoint="chat", model=f"m{number}"
+            )
+            teller.observe(query, output_tokens=rng.randint(1, 900), censored=False)
+    encoded, telling = steps_ms(teller.telling())
+    _, saving = steps_ms(snapshot.saving(teller))
+    reading, merging = hear(OnlinePredictor(base), encoded.payload)
+    tracemalloc.start()  # it makes all slower
+    hear(learner, encoded.payload)
+    held_mb = tracemalloc.get_traced_memory()[0] / 1e6
+    tracemalloc.stop()
+    print(f"\npayload {len(encoded.payload) / 1e3:.0f} kB, {encoded.left_out} models left out")
+    for name, taken in {
+        "telling": telling, "saving": saving, "reading": reading, "merging": merging
+    }.items():  # fmt: skip
+        print(
+            f"{name}: {len(taken)} steps, at most {max(taken):.1f} ms, {sum(taken):.0f} ms in all"
+        )
+    print(f"{held_mb:.0f} MB hold what {MAX_PEERS} replicas told of {len(learner.heads)} models")
+    assert len(learner.heads) == MAX_HEADS
+    assert held_mb <= MOST_TOLD_MB
 
 
 @pytest.fixture(scope="module")

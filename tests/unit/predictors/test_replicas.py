@@ -15,12 +15,12 @@ from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
 from llmservice_sidecar.adapters.predictors.head import Head
 from llmservice_sidecar.adapters.predictors.lesson import HORIZON
 from llmservice_sidecar.adapters.predictors.online import (
-    MAX_HEADS,
     MAX_PEERS,
     OnlinePredictor,
     head_key,
 )
 from llmservice_sidecar.adapters.predictors.packing import DETAILS, Detail, cut, pack, unpack
+from llmservice_sidecar.adapters.predictors.sharing import MAX_HEADS
 from llmservice_sidecar.adapters.predictors.turns import step
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from safetensors.numpy import load as parse
@@ -241,6 +241,15 @@ def test_16_models_fit_into_what_is_told_and_into_a_snapshot() -> None:
     kept = snapshot.save(predictor)
     assert len(kept) <= snapshot.MAX_BYTES
     assert len(snapshot.load(kept, base=BASE).heads) == MAX_HEADS
+
+
+def test_nobody_tells_of_more_models_than_anyone_keeps() -> None:
+    tensors = parse(teach(OnlinePredictor(BASE), 3).own_statistics())
+    for number in range(MAX_HEADS):
+        named = {n: a for n, a in tensors.items() if n.startswith(KEY)}
+        tensors |= {name.replace(KEY, f"{number:016x}"): array for name, array in named.items()}
+    with pytest.raises(sharing.PayloadError, match="17 heads; at most 16"):
+        OnlinePredictor(BASE).merge(serialise(tensors))
 
 
 def test_what_does_not_fit_is_the_least_experienced_and_is_counted(

@@ -32,6 +32,7 @@ from llmservice_sidecar.adapters.predictors.packing import (
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 FORMAT: Final = 5
+MAX_HEADS: Final = 16  # served models and adapters
 MAX_BYTES: Final = 600_000
 IDENTITY_BYTES: Final = 8
 LONGEST_NAME: Final = 40  # of a tensor, in messages
@@ -91,7 +92,10 @@ def decoding(base: Describes, payload: bytes) -> Generator[None, None, Statistic
     tensors = read(base, payload, max_bytes=MAX_BYTES)
     (replica,) = identities(tensors, "replica", least=1, most=1)
     lessons: dict[str, Packed] = {}
-    for key in keys_of(tensors):
+    keys = keys_of(tensors)
+    if len(keys) > MAX_HEADS:
+        raise PayloadError(f"{len(keys)} heads; at most {MAX_HEADS} are allowed")
+    for key in keys:
         lessons[key] = packed_of(key, tensors)
         yield
     refuse_rest(tensors)
