@@ -150,6 +150,30 @@ def test_where_lengths_are_wild_a_wild_length_is_no_news() -> None:
     assert head.since_restart > 1000
 
 
+def test_topics_that_come_in_runs_are_no_new_world_however_unequal_their_noise() -> None:
+    head = Head()
+    topics, rng = descriptions(40, seed=3), random.Random(5)
+    levels = [rng.gauss(5.0, 1.0) for _ in topics]
+    topic = 0
+    for number in range(4000):
+        if number % 200 == 0:
+            topic = rng.randrange(40)
+        here = topic if rng.random() < 0.8 else rng.randrange(40)
+        noise = rng.gauss(0.0, 0.3 if topic % 4 else 1.5)
+        head.learn(topics[here], log_tokens=max(levels[here] + noise, 0.0), censored=False)
+    assert (head.since_restart, head.epoch) == (4000, 0)
+
+
+@pytest.mark.parametrize("shift", [-1.5, 1.5])
+def test_a_shift_of_all_lengths_is_noticed_within_some_dozen_outcomes(shift: float) -> None:
+    head = Head()
+    seen, rng = descriptions(40, seed=3), random.Random(5)
+    for number in range(640):
+        level = 5.0 if number < 600 else 5.0 + shift
+        head.learn(seen[number % 40], log_tokens=rng.gauss(level, 0.4), censored=False)
+    assert head.since_restart < 40
+
+
 def test_old_evidence_fades() -> None:
     head = Head()
     rng = random.Random(6)

@@ -17,6 +17,7 @@ import numpy as np
 
 from llmservice_sidecar.adapters.predictors.base import Description
 from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, Calibration, Kind
+from llmservice_sidecar.adapters.predictors.drift import Drift
 from llmservice_sidecar.adapters.predictors.estimate import (
     LONGEST_LOG,
     Estimate,
@@ -47,11 +48,6 @@ WITHIN: Final = 0.8  # of the shipped spread is one model's own; the rest is how
 LEVEL_AFTER: Final = 2.0  # outcomes after which half of that rest, as variance, is gone
 LOG_ABS_NORMAL: Final = -0.635  # mean of ln|z| for normal z
 SPREAD_PACE: Final = 0.1  # one error tells little of the spread; in haste it spoils the ranks
-LARGEST_Z2: Final = 9.0
-FAST: Final = 1.0 / 48.0
-SLOW: Final = 1.0 / 512.0
-SURPRISE_BOUND: Final = 1.8  # recent squared errors over usual ones: the world has changed
-SETTLED: Final = 64  # outcomes before surprise means anything
 GOLDEN: Final = 0.6180339887498949  # multiples modulo 1 fill (0, 1) evenly, in any process
 
 
@@ -78,7 +74,7 @@ class Head:
         self.outlived = 0  # inherited outcomes of an earlier world
         self.since_restart = 0
         self.believed = 0.0  # outcomes, before the restart or of another model, that the prior has
-        self.surprise = (1.0, 1.0)  # squared standardised errors: recent mean, usual mean
+        self.drift = Drift()
         self.epoch = 0  # restarts
         self.told = Told()
         self._packed: tuple[tuple[int, int], Packed] | None = None
@@ -111,7 +107,7 @@ class Head:
         )
         self.samples += 1
         self.since_restart += 1
-        if self._surprised(z):
+        if self.drift.noticed(z, outcomes=self.since_restart):
             self.restart()
         elif self.since_restart % FORGET_EVERY == 0:
             self._forget()
@@ -128,8 +124,7 @@ class Head:
         for regression in self.regressions:
             regression.restart(regression.weights)
         self.calibration.restart()
-        usual = self.surprise[1]  # kept: where errors are wild, wild errors are no news
-        self.surprise = (usual, usual)
+        self.drift.restart()
         self.since_restart = 0
 
     def start_like(self, other: Head) -> None:
@@ -251,14 +246,6 @@ class Head:
         self.mix.learn(views.mix, np.array([target - TYPICAL - self.mix.predict(views.mix)[0]]))
         self.hashed.learn(description.bins, description.values, target - views.hashed)
         self.dense.learn(views.x, np.array((target - views.dense, correction)))
-
-    def _surprised(self, z: float) -> bool:
-        square = min(z * z, LARGEST_Z2)
-        recent, usual = self.surprise
-        recent += FAST * (square - recent)
-        usual += SLOW * (square - usual)
-        self.surprise = (recent, usual)
-        return self.since_restart >= SETTLED and recent > SURPRISE_BOUND * max(usual, 0.5)
 
     def _forget(self) -> None:
         for regression in self.regressions:
