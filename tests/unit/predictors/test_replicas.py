@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import secrets
 from dataclasses import replace
@@ -101,40 +100,6 @@ def test_packed_evidence_is_never_negative_and_leads_to_the_same_belief(detail: 
     other.restore(exact)
     head.restore(found)
     assert head.dense.weights == pytest.approx(other.dense.weights, abs=1e-3)
-
-
-def test_what_was_told_of_the_old_world_does_not_come_back_after_a_change() -> None:
-    """A replica that idles tells the same for hours: it must not end in restart after restart."""
-    alone, alone_restarts = errors_after_a_change(with_idle_replica=False)
-    error, restarts = errors_after_a_change(with_idle_replica=True)
-    assert restarts <= max(2, alone_restarts)
-    assert error < 1.1 * alone
-
-
-def errors_after_a_change(*, with_idle_replica: bool) -> tuple[float, int]:
-    rng = random.Random(5)
-    words = ["".join(rng.choices("abcdefghijklmnop", k=6)) for _ in range(600)]
-    topics = [rng.sample(words, 30) for _ in range(20)]
-    means = [[rng.gauss(5.0 + world, 1.0) for _ in topics] for world in range(2)]
-
-    def draw(world: int) -> tuple[PredictionQuery, float]:
-        topic = rng.randrange(len(topics))
-        text = " ".join(rng.choices(topics[topic], k=12))
-        return ask(text), means[world][topic] + rng.gauss(0.0, 0.4)
-
-    one, idle = OnlinePredictor(BASE), OnlinePredictor(BASE)
-    for _ in range(600):
-        for predictor in (one, idle):
-            query, log_tokens = draw(0)
-            predictor.observe(query, output_tokens=round(math.exp(log_tokens)), censored=False)
-    errors: list[float] = []
-    for number in range(900):
-        if with_idle_replica and number % 100 == 0:
-            one.merge(idle.own_statistics())
-        query, log_tokens = draw(1)
-        errors.append(abs(math.log(one.predict(query).p50_tokens or 1.0) - log_tokens))
-        one.observe(query, output_tokens=max(1, round(math.exp(log_tokens))), censored=False)
-    return float(np.mean(errors[200:])), one.restarts
 
 
 def test_after_a_change_a_replica_is_believed_again_once_it_has_begun_anew() -> None:
