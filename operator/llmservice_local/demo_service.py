@@ -26,7 +26,7 @@ from llmservice_lab.demo.summary import Provenance, Summary
 from llmservice_lab.predictors.recorded import write_recorded
 from llmservice_lab.pretrain import pretrain
 from llmservice_lab.workload import WorkloadError, WorkloadRequest, load_workload
-from llmservice_sidecar.adapters.predictors.onnx_proxy import OnnxProxy
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import OnnxProxy
 
 from llmservice_local.console import note, progress_bar, waiting
 from llmservice_local.errors import CommandError

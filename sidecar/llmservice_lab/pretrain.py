@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llmservice_sidecar.adapters.predictors import snapshot
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 from llmservice_lab.parquet import read_rows

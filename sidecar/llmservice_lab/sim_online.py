@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from llmservice_sidecar.adapters.predictors import snapshot
-from llmservice_sidecar.adapters.predictors.base import default_base
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

@@ -22,13 +22,13 @@ from integration.sidecar.running import SidecarProcess
 from llmservice_api.sidecar_config import EngineConfig, ListenConfig, ModelConfig, StaticConfig
 from llmservice_lab.engine.latency_model import LatencyModel
 from llmservice_lab.engine.process import EngineKind, EngineOptions, EngineProcess
-from llmservice_sidecar.adapters.predictors import sharing, snapshot
-from llmservice_sidecar.adapters.predictors.base import default_base
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
-from llmservice_sidecar.adapters.predictors.online import MAX_PEERS, OnlinePredictor
-from llmservice_sidecar.adapters.predictors.packing import Packed
-from llmservice_sidecar.adapters.predictors.sharing import MAX_HEADS
-from llmservice_sidecar.adapters.predictors.turns import step
+from llmservice_sidecar.adapters.predictors.learned import sharing, snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import MAX_PEERS, OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.packing import Packed
+from llmservice_sidecar.adapters.predictors.learned.sharing import MAX_HEADS
+from llmservice_sidecar.adapters.predictors.learned.turns import step
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 as pb
 

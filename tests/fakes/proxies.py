@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from llmservice_sidecar.adapters.predictors.proxy_card import EMBEDDING, SCORE, SPREAD
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import EMBEDDING, SCORE, SPREAD
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "short", "long", "answer", "please", "essay")

@@ -16,7 +16,7 @@ from llmservice_api.sidecar_config import ModelConfig, PredictorConfig
 from llmservice_lab.predictors.recorded import write_recorded
 from llmservice_sidecar.adapters.openai_request import CallContext, OpenAIRequests
 from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     TOKENIZER_FILE,
     read_card,
     write_card,

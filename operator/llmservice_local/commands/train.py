@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from llmservice_lab.predictors.proxies.options import TrainOptions
-    from llmservice_sidecar.adapters.predictors.proxy_card import Card, Figures
+    from llmservice_sidecar.adapters.predictors.proxies.proxy_card import Card, Figures
 
 _HELP = """Fine-tune a language model to predict how long answers will be.
 

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from llmservice_sidecar.adapters.predictors.base import DIMENSIONS
-from llmservice_sidecar.adapters.predictors.embedding import cut_for_embedding
-from llmservice_sidecar.adapters.predictors.wordpiece import WordPiece
+from llmservice_sidecar.adapters.predictors.shipped.base import DIMENSIONS
+from llmservice_sidecar.adapters.predictors.shipped.embedding import cut_for_embedding
+from llmservice_sidecar.adapters.predictors.shipped.wordpiece import WordPiece
 
 from llmservice_lab.predictors.teacher import Matrix
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
-from llmservice_sidecar.adapters.predictors.features import extract
+from llmservice_sidecar.adapters.predictors.shipped.features import extract
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 from llmservice_lab.predictors.figures import Vector

@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from llmservice_sidecar.adapters.predictors import features
-from llmservice_sidecar.adapters.predictors.base import LARGEST_DENSE
-from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
+from llmservice_sidecar.adapters.predictors.shipped import features
+from llmservice_sidecar.adapters.predictors.shipped.base import LARGEST_DENSE
+from llmservice_sidecar.adapters.predictors.shipped.embedding import StaticEmbedding
 
 from llmservice_lab.predictors.targets import Target
 from llmservice_lab.pretrain import query_for

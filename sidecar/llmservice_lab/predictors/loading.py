@@ -8,9 +8,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, cast
 
-from llmservice_sidecar.adapters.predictors import snapshot
-from llmservice_sidecar.adapters.predictors.base import BaseModel
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.shipped.base import BaseModel
 
 from llmservice_lab.predictors.asking import BatchPredictor
 
@@ -72,7 +72,7 @@ def _from_path(path: Path) -> Candidate:
 
 
 def _proxy(path: Path) -> BatchPredictor:
-    from llmservice_sidecar.adapters.predictors.onnx_proxy import (  # noqa: PLC0415 - 50 MB
+    from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import (  # noqa: PLC0415 - 50 MB
         OnnxProxy,
     )
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import llmservice_sidecar.adapters.predictors as served
 import numpy as np
-from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import Describes
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 import llmservice_lab.predictors as lab
@@ -41,8 +41,8 @@ _FITTING: Final = (LAB / "baselines.py", LAB / "targets.py")
 _EMBEDDING: Final = (
     LAB / "embedding_trees.py",
     LAB / "teacher.py",
-    SERVED / "features.py",
-    SERVED / "cues.py",
+    SERVED / "shipped" / "features.py",
+    SERVED / "shipped" / "cues.py",
 )
 _MORE: Final = {
     "embedding-lightgbm": _EMBEDDING,
@@ -50,7 +50,7 @@ _MORE: Final = {
     PROMPT_LENGTH: (LAB / "counted.py",),
 }
 _PROXIES: Final = tuple(
-    SERVED / f"{name}.py" for name in ("onnx_proxy", "proxy_card", "proxy_text")
+    SERVED / "proxies" / f"{name}.py" for name in ("onnx_proxy", "proxy_card", "proxy_text")
 )
 
 
@@ -177,8 +177,8 @@ def depends_on(spec: str) -> list[str]:
         own = [Path(spec)] if Path(spec).exists() else []
         files = (
             *_ASKING,
-            *sorted(SERVED.glob("*.py")),
-            *sorted(SERVED.glob("*.safetensors")),
+            *sorted(SERVED.rglob("*.py")),
+            *sorted(SERVED.rglob("*.safetensors")),
             *own,
         )
     return [digest_of(path) for path in files]

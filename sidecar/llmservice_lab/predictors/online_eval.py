@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Final
 
-from llmservice_sidecar.adapters.predictors import snapshot
-from llmservice_sidecar.adapters.predictors.base import BaseModel, default_base
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import Describes
+from llmservice_sidecar.adapters.predictors.shipped.base import BaseModel, default_base
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.features import HASHED
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import Describes
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
+from llmservice_sidecar.adapters.predictors.shipped.features import HASHED
 from llmservice_sidecar.core.rank_correlation import rank_correlation
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from llmservice_sidecar.adapters.openai_prompt import bounded
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     FORMAT,
     MODEL_FILE,
     SCORE,

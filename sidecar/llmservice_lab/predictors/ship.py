@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from llmservice_sidecar.adapters.predictors import artefact, base, features
-from llmservice_sidecar.adapters.predictors.embedding import StaticEmbedding
+from llmservice_sidecar.adapters.predictors.shipped import artefact, base, features
+from llmservice_sidecar.adapters.predictors.shipped.embedding import StaticEmbedding
 
 from llmservice_lab.predictors.augment import invented
 from llmservice_lab.predictors.dataset import read_lengths

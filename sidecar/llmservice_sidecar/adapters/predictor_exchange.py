@@ -20,17 +20,18 @@ import aiohttp
 from llmservice_api import names
 from llmservice_api.sidecar_config import KeepConfig
 
-from llmservice_sidecar.adapters.predictors import keeping, sharing, snapshot
-from llmservice_sidecar.adapters.predictors.acquaintances import (
+from llmservice_sidecar.adapters.predictors import keeping
+from llmservice_sidecar.adapters.predictors.chain import ChainedPredictor
+from llmservice_sidecar.adapters.predictors.learned import sharing, snapshot
+from llmservice_sidecar.adapters.predictors.learned.acquaintances import (
     LONGEST_TEXT,
     Acquaintances,
     Troubles,
 )
-from llmservice_sidecar.adapters.predictors.chain import ChainedPredictor
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.packing import Packed
-from llmservice_sidecar.adapters.predictors.sharing import MAX_BYTES, Encoded, Statistics
-from llmservice_sidecar.adapters.predictors.turns import step
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.packing import Packed
+from llmservice_sidecar.adapters.predictors.learned.sharing import MAX_BYTES, Encoded, Statistics
+from llmservice_sidecar.adapters.predictors.learned.turns import step
 
 _log = logging.getLogger(__name__)
 

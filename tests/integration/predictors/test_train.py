@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 from integration.predictors.trained import LONG, REFUSED, SHORT, Run
 from llmservice_lab.predictors.proxies.options import HEADS
-from llmservice_sidecar.adapters.predictors.onnx_proxy import OnnxProxy
-from llmservice_sidecar.adapters.predictors.proxy_card import read_card
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import OnnxProxy
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import read_card
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 pytestmark = pytest.mark.timeout(600)

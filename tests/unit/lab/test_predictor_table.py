@@ -36,8 +36,8 @@ from llmservice_lab.sim_plan import make_sim_predictor
 from llmservice_lab.sim_predictors import Constant, inverted, oracle
 from llmservice_lab.sim_predictors_trained import Told
 from llmservice_lab.workload import WorkloadRequest
-from llmservice_sidecar.adapters.predictors import base
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.shipped import base
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

@@ -10,8 +10,8 @@ import pytest
 from llmservice_lab.pretrain import query_for
 from llmservice_local.commands import predict
 from llmservice_local.errors import CommandError
-from llmservice_sidecar.adapters.predictors import snapshot
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
 from typer import Typer
 from typer.testing import CliRunner
 

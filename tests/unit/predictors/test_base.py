@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llmservice_sidecar.adapters.predictors import artefact, features
-from llmservice_sidecar.adapters.predictors.artefact import ArtefactError
-from llmservice_sidecar.adapters.predictors.base import (
+from llmservice_sidecar.adapters.predictors.shipped import artefact, features
+from llmservice_sidecar.adapters.predictors.shipped.artefact import ArtefactError
+from llmservice_sidecar.adapters.predictors.shipped.base import (
     ARTEFACT,
     DENSE,
     DEVIATION_BOUNDS,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from llmservice_sidecar.adapters.predictors.base import Description
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 QUERY = PredictionQuery(text="Why?", prompt_tokens=1, endpoint="chat", model="m")

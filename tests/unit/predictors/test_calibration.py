@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmservice_sidecar.adapters.predictors.calibration import (
+from llmservice_sidecar.adapters.predictors.learned.calibration import (
     COLUMNS,
     WINDOW,
     Calibration,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import pytest
 from llmservice_lab.pretrain import query_for
-from llmservice_sidecar.adapters.predictors import snapshot
 from llmservice_sidecar.adapters.predictors.chain import (
     MAX_WAITING,
     ChainedPredictor,
@@ -18,8 +17,9 @@ from llmservice_sidecar.adapters.predictors.chain import (
     Origin,
 )
 from llmservice_sidecar.adapters.predictors.health import LATEST
-from llmservice_sidecar.adapters.predictors.history import KEYS, History
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.history import KEYS, History
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

@@ -16,10 +16,11 @@ from aiohttp import web
 from llmservice_api import names
 from llmservice_api.sidecar_config import KeepConfig, PredictorConfig
 from llmservice_sidecar.adapters.predictor_exchange import PredictorExchange, fetch
-from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor, snapshot
+from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor
 from llmservice_sidecar.adapters.predictors.chain import Origin
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.sharing import MAX_BYTES
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import MAX_BYTES
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 QUERY = PredictionQuery(text="Why?", prompt_tokens=1, endpoint="chat", model="tiny")

@@ -14,10 +14,14 @@ import pytest
 from llmservice_api.sidecar_config import KeepConfig, PredictorConfig
 from llmservice_sidecar.adapters import predictor_exchange
 from llmservice_sidecar.adapters.predictor_exchange import PredictorExchange
-from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor, sharing
-from llmservice_sidecar.adapters.predictors.acquaintances import FORGET_AFTER_S, LONGEST_TEXT
-from llmservice_sidecar.adapters.predictors.head import Head
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor, head_key
+from llmservice_sidecar.adapters.predictors import ChainedPredictor, make_predictor
+from llmservice_sidecar.adapters.predictors.learned import sharing
+from llmservice_sidecar.adapters.predictors.learned.acquaintances import (
+    FORGET_AFTER_S,
+    LONGEST_TEXT,
+)
+from llmservice_sidecar.adapters.predictors.learned.head import Head
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor, head_key
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 MODELS = ("a", "b", "c")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmservice_sidecar.adapters.predictors import cues
-from llmservice_sidecar.adapters.predictors.features import (
+from llmservice_sidecar.adapters.predictors.shipped import cues
+from llmservice_sidecar.adapters.predictors.shipped.features import (
     DENSE,
     HASHED,
     READ_CHARS,
@@ -99,7 +99,7 @@ def test_asked_items_are_counted(text: str, items: int) -> None:
 
 def test_another_process_computes_the_same_bins() -> None:
     program = (
-        "from llmservice_sidecar.adapters.predictors.features import extract\n"
+        "from llmservice_sidecar.adapters.predictors.shipped.features import extract\n"
         "from llmservice_sidecar.runtime.ports import PredictionQuery\n"
         "q = PredictionQuery(text='Why is the sky blue?', prompt_tokens=5, endpoint='chat',"
         " model='tiny')\n"

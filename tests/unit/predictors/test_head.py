@@ -7,15 +7,18 @@ import random
 
 import numpy as np
 import pytest
-from llmservice_sidecar.adapters.predictors.base import DENSE, Description
-from llmservice_sidecar.adapters.predictors.estimate import (
+from llmservice_sidecar.adapters.predictors.learned.estimate import (
     Estimate,
     drawn_beyond,
     expected_beyond,
 )
-from llmservice_sidecar.adapters.predictors.features import HASHED
-from llmservice_sidecar.adapters.predictors.head import FORGET_EVERY, Head
-from llmservice_sidecar.adapters.predictors.regression import DenseRegression, HashedRegression
+from llmservice_sidecar.adapters.predictors.learned.head import FORGET_EVERY, Head
+from llmservice_sidecar.adapters.predictors.learned.regression import (
+    DenseRegression,
+    HashedRegression,
+)
+from llmservice_sidecar.adapters.predictors.shipped.base import DENSE, Description
+from llmservice_sidecar.adapters.predictors.shipped.features import HASHED
 
 
 def descriptions(count: int, seed: int = 1) -> list[Description]:

@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from llmservice_lab.predictors.online_trials import Described
 from llmservice_lab.pretrain import query_for
 from llmservice_lab.workload import WorkloadRequest, load_workload
-from llmservice_sidecar.adapters.predictors.base import default_base
-from llmservice_sidecar.adapters.predictors.head import Head
-from llmservice_sidecar.adapters.predictors.online import MAX_HEADS, OnlinePredictor, head_key
+from llmservice_sidecar.adapters.predictors.learned.head import Head
+from llmservice_sidecar.adapters.predictors.learned.online import (
+    MAX_HEADS,
+    OnlinePredictor,
+    head_key,
+)
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.core.rank_correlation import rank_correlation
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

@@ -10,13 +10,13 @@ import pytest
 from fakes.proxies import FakeSession, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
-from llmservice_sidecar.adapters.predictors.onnx_proxy import (
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import (
     MAX_MODELS,
     REMEMBERED,
     Bank,
     OnnxProxy,
 )
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     BANK_FILE,
     FORMAT,
     MAX_BANK_BYTES,
@@ -30,7 +30,7 @@ from llmservice_sidecar.adapters.predictors.proxy_card import (
     Retrieval,
     write_card,
 )
-from llmservice_sidecar.adapters.predictors.proxy_text import ProxyText
+from llmservice_sidecar.adapters.predictors.proxies.proxy_text import ProxyText
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from safetensors.numpy import save

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     CARD_FILE,
     FORMAT,
     ArtefactError,

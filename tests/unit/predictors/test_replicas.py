@@ -8,19 +8,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from llmservice_sidecar.adapters.predictors import sharing, snapshot
-from llmservice_sidecar.adapters.predictors.base import default_base
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
-from llmservice_sidecar.adapters.predictors.head import Head
-from llmservice_sidecar.adapters.predictors.lesson import HORIZON
-from llmservice_sidecar.adapters.predictors.online import (
+from llmservice_sidecar.adapters.predictors.learned import sharing, snapshot
+from llmservice_sidecar.adapters.predictors.learned.head import Head
+from llmservice_sidecar.adapters.predictors.learned.lesson import HORIZON
+from llmservice_sidecar.adapters.predictors.learned.online import (
     MAX_PEERS,
     OnlinePredictor,
     head_key,
 )
-from llmservice_sidecar.adapters.predictors.packing import DETAILS, Detail, cut, pack, unpack
-from llmservice_sidecar.adapters.predictors.sharing import MAX_HEADS
-from llmservice_sidecar.adapters.predictors.turns import step
+from llmservice_sidecar.adapters.predictors.learned.packing import (
+    DETAILS,
+    Detail,
+    cut,
+    pack,
+    unpack,
+)
+from llmservice_sidecar.adapters.predictors.learned.sharing import MAX_HEADS
+from llmservice_sidecar.adapters.predictors.learned.turns import step
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise

@@ -7,9 +7,9 @@ import random
 from collections.abc import Callable
 
 import numpy as np
-from llmservice_sidecar.adapters.predictors.base import default_base
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 BASE = CachedDescriptions(default_base(), entries=20_000)

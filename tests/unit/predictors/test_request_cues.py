@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from llmservice_sidecar.adapters.predictors.base import default_base
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.request_cues import CUES, LARGEST, request_cues
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.request_cues import CUES, LARGEST, request_cues
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 QUERY: Final = PredictionQuery(text="Prove it.", prompt_tokens=3, endpoint="chat", model="m")

@@ -11,10 +11,10 @@ import pytest
 from llmservice_lab.predictors.online_trials import Described
 from llmservice_lab.pretrain import pretrain, query_for
 from llmservice_lab.workload import WorkloadRequest, load_workload
-from llmservice_sidecar.adapters.predictors import sharing, snapshot
-from llmservice_sidecar.adapters.predictors.base import Description, default_base
-from llmservice_sidecar.adapters.predictors.lesson import INPUTS
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor, head_key
+from llmservice_sidecar.adapters.predictors.learned import sharing, snapshot
+from llmservice_sidecar.adapters.predictors.learned.lesson import INPUTS
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor, head_key
+from llmservice_sidecar.adapters.predictors.shipped.base import Description, default_base
 from llmservice_sidecar.core.rank_correlation import rank_correlation
 from llmservice_sidecar.runtime.ports import PredictionQuery
 from safetensors.numpy import load as parse

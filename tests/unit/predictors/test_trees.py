@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from llmservice_sidecar.adapters.predictors.trees import Forest
+from llmservice_sidecar.adapters.predictors.shipped.trees import Forest
 
 
 def arrays(**changed: Any) -> dict[str, Any]:

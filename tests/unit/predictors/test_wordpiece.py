@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llmservice_sidecar.adapters.predictors.wordpiece import UNKNOWN, WordPiece
+from llmservice_sidecar.adapters.predictors.shipped.wordpiece import UNKNOWN, WordPiece
 
 VOCABULARY = (UNKNOWN, "write", "a", "story", "##s", "##ab", ".", "(", ")", "b", "c")
 PIECES = WordPiece(VOCABULARY)

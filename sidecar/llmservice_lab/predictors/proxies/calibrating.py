@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from llmservice_sidecar.adapters.predictors.onnx_proxy import Score
-from llmservice_sidecar.adapters.predictors.proxy_card import Calibration, Figures
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import Score
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import Calibration, Figures
 
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.figures import coverage, mae, tau_b

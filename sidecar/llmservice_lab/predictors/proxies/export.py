@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from llmservice_sidecar.adapters.predictors.onnx_proxy import open_session
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import open_session
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     EMBEDDING,
     MODEL_FILE,
     SCORE,

@@ -13,14 +13,14 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 import torch
-from llmservice_sidecar.adapters.predictors.onnx_proxy import (
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import (
     Bank,
     FloatArray,
     OnnxProxy,
     Score,
     nearest,
 )
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     BANK_FILE,
     FORMAT,
     MODEL_FILE,
@@ -30,7 +30,7 @@ from llmservice_sidecar.adapters.predictors.proxy_card import (
     Retrieval,
     write_card,
 )
-from llmservice_sidecar.adapters.predictors.proxy_text import ProxyText
+from llmservice_sidecar.adapters.predictors.proxies.proxy_text import ProxyText
 from safetensors.numpy import save_file
 
 from llmservice_lab.predictors.figures import tau_b

@@ -10,13 +10,14 @@ from urllib.parse import unquote, urlsplit
 
 from llmservice_api.sidecar_config import PredictorConfig
 
-from llmservice_sidecar.adapters.predictors import keeping, snapshot
-from llmservice_sidecar.adapters.predictors.base import default_base
+from llmservice_sidecar.adapters.predictors import keeping
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
 from llmservice_sidecar.adapters.predictors.chain import ChainedPredictor, LengthModel, Origin
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.onnx_proxy import OnnxProxy
-from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import Describes
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import OnnxProxy
+from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 
 DEFAULT: Final = "Default"
 FINE_TUNED: Final = "FineTuned"

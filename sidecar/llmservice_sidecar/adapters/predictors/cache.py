@@ -10,8 +10,8 @@ import hashlib
 from collections import OrderedDict
 from typing import Final
 
-from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.adapters.predictors.learned.sharing import Describes
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 MAX_ENTRIES: Final = 1024  # about 3 kB each; as many as may be queued by default

@@ -13,9 +13,9 @@ from typing import Final
 
 from llmservice_api.sidecar_config import KeepConfig
 
-from llmservice_sidecar.adapters.predictors import snapshot
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.sharing import Describes
+from llmservice_sidecar.adapters.predictors.learned import snapshot
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import Describes
 
 _log = logging.getLogger(__name__)
 

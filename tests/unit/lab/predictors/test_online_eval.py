@@ -14,7 +14,7 @@ from llmservice_lab.predictors import online_eval
 from llmservice_lab.predictors.dataset import Sample
 from llmservice_lab.predictors.online_eval import Plan, evaluate
 from llmservice_lab.predictors.services import Services, kind_of
-from llmservice_sidecar.adapters.predictors.base import DENSE, Description
+from llmservice_sidecar.adapters.predictors.shipped.base import DENSE, Description
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 WORDS = ("amber", "birch", "cedar", "delta", "ember")

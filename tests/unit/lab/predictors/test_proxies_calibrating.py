@@ -10,7 +10,7 @@ from llmservice_lab.predictors.proxies.calibrating import (
     source_figures,
     weighted_quantile,
 )
-from llmservice_sidecar.adapters.predictors.onnx_proxy import Score
+from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import Score
 
 
 def answers(

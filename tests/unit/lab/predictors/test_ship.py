@@ -24,9 +24,9 @@ from llmservice_lab.predictors.ship import invented_beside, ship, write
 from llmservice_lab.predictors.targets import Target, prompt_targets
 from llmservice_lab.predictors.teacher import WIDTH, Teacher
 from llmservice_lab.pretrain import query_for
-from llmservice_sidecar.adapters.predictors import artefact
-from llmservice_sidecar.adapters.predictors.base import DIMENSIONS, BaseModel
-from llmservice_sidecar.adapters.predictors.embedding import PARTS, StaticEmbedding
+from llmservice_sidecar.adapters.predictors.shipped import artefact
+from llmservice_sidecar.adapters.predictors.shipped.base import DIMENSIONS, BaseModel
+from llmservice_sidecar.adapters.predictors.shipped.embedding import PARTS, StaticEmbedding
 
 WORDS = ("write", "name", "essay", "whale", "capital", "of", "long", "one", "word", "peru")
 QUICK = Recipe(trees=20, leaves=4, rate=0.1)

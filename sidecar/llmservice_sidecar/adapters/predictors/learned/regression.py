@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from llmservice_sidecar.adapters.predictors.features import Indices, Vector
+from llmservice_sidecar.adapters.predictors.shipped.features import Indices, Vector
 
 NOISE: Final = 0.5  # variance of log tokens that no weight explains; one value, so evidence adds up
 OUTLIER: Final = 3.0  # standard deviations: one absurd answer moves the weights no further

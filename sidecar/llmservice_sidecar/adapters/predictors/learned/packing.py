@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, LEVELS
-from llmservice_sidecar.adapters.predictors.features import HASHED, Vector
-from llmservice_sidecar.adapters.predictors.lesson import (
+from llmservice_sidecar.adapters.predictors.learned.calibration import COLUMNS, LEVELS
+from llmservice_sidecar.adapters.predictors.learned.lesson import (
     DENSE_START,
     HASHED_START,
     INPUTS,
@@ -25,7 +24,8 @@ from llmservice_sidecar.adapters.predictors.lesson import (
     Prior,
     check,
 )
-from llmservice_sidecar.adapters.predictors.regression import Evidence
+from llmservice_sidecar.adapters.predictors.learned.regression import Evidence
+from llmservice_sidecar.adapters.predictors.shipped.features import HASHED, Vector
 
 STEPS: Final = 127  # of a column's largest number in one byte
 LEAST_LEFT: Final = 1e-3  # of a prior's precision: less in any direction is not told by columns

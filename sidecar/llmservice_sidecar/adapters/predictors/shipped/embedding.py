@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmservice_sidecar.adapters.predictors.features import Vector, ends
-from llmservice_sidecar.adapters.predictors.wordpiece import WordPiece
+from llmservice_sidecar.adapters.predictors.shipped.features import Vector, ends
+from llmservice_sidecar.adapters.predictors.shipped.wordpiece import WordPiece
 
 READ_CHARS: Final = (700, 300)  # head and tail: about 220 tokens of English
 DENSE_SCRIPT_SHARE: Final = 3  # where characters are tokens (Chinese), that much less is read

@@ -13,21 +13,21 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from llmservice_sidecar.adapters.predictors import sharing
-from llmservice_sidecar.adapters.predictors.base import Description, default_base
-from llmservice_sidecar.adapters.predictors.calibration import Calibration, Kind
-from llmservice_sidecar.adapters.predictors.estimate import LONGEST_LOG, Estimate
-from llmservice_sidecar.adapters.predictors.head import Head
-from llmservice_sidecar.adapters.predictors.packing import Packed
-from llmservice_sidecar.adapters.predictors.request_cues import request_cues
-from llmservice_sidecar.adapters.predictors.sharing import (
+from llmservice_sidecar.adapters.predictors.learned import sharing
+from llmservice_sidecar.adapters.predictors.learned.calibration import Calibration, Kind
+from llmservice_sidecar.adapters.predictors.learned.estimate import LONGEST_LOG, Estimate
+from llmservice_sidecar.adapters.predictors.learned.head import Head
+from llmservice_sidecar.adapters.predictors.learned.packing import Packed
+from llmservice_sidecar.adapters.predictors.learned.request_cues import request_cues
+from llmservice_sidecar.adapters.predictors.learned.sharing import (
     IDENTITY_BYTES,
     MAX_HEADS,
     Describes,
     Encoded,
     PayloadError,
 )
-from llmservice_sidecar.adapters.predictors.turns import finish
+from llmservice_sidecar.adapters.predictors.learned.turns import finish
+from llmservice_sidecar.adapters.predictors.shipped.base import Description, default_base
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     BANK_FILE,
     EMBEDDING,
     MAX_BANK_BYTES,
@@ -34,7 +34,7 @@ from llmservice_sidecar.adapters.predictors.proxy_card import (
     read_bounded,
     read_card,
 )
-from llmservice_sidecar.adapters.predictors.proxy_text import ProxyText
+from llmservice_sidecar.adapters.predictors.proxies.proxy_text import ProxyText
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

@@ -22,8 +22,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.features import Vector
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
+from llmservice_sidecar.adapters.predictors.shipped.features import Vector
 
 LEVELS: Final = np.array([0.5, 0.9])  # the quantiles that are told
 WINDOW: Final = 1024  # recent errors that count, and as many of other replicas

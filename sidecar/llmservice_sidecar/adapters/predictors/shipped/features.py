@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmservice_sidecar.adapters.predictors import cues
+from llmservice_sidecar.adapters.predictors.shipped import cues
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 FEATURE_SET: Final = 3

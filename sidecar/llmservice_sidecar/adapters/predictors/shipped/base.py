@@ -14,12 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from llmservice_sidecar.adapters.predictors import artefact, features
-from llmservice_sidecar.adapters.predictors.artefact import ArtefactError, Tensors
-from llmservice_sidecar.adapters.predictors.embedding import PARTS, StaticEmbedding
-from llmservice_sidecar.adapters.predictors.features import Indices, Vector
-from llmservice_sidecar.adapters.predictors.request_cues import CUES
-from llmservice_sidecar.adapters.predictors.trees import ARRAYS, Forest
+from llmservice_sidecar.adapters.predictors.learned.request_cues import CUES
+from llmservice_sidecar.adapters.predictors.shipped import artefact, features
+from llmservice_sidecar.adapters.predictors.shipped.artefact import ArtefactError, Tensors
+from llmservice_sidecar.adapters.predictors.shipped.embedding import PARTS, StaticEmbedding
+from llmservice_sidecar.adapters.predictors.shipped.features import Indices, Vector
+from llmservice_sidecar.adapters.predictors.shipped.trees import ARRAYS, Forest
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 FORMAT: Final = 2

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmservice_sidecar.adapters.predictors.features import Vector
+from llmservice_sidecar.adapters.predictors.shipped.features import Vector
 
 MAX_DEPTH: Final = 32
 ARRAYS: Final = ("feature", "threshold", "children", "value", "root")

@@ -11,9 +11,9 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from llmservice_sidecar.adapters.predictors.lesson import FORGET, Lesson, weight
-from llmservice_sidecar.adapters.predictors.packing import Packed, unpack
-from llmservice_sidecar.adapters.predictors.regression import Evidence
+from llmservice_sidecar.adapters.predictors.learned.lesson import FORGET, Lesson, weight
+from llmservice_sidecar.adapters.predictors.learned.packing import Packed, unpack
+from llmservice_sidecar.adapters.predictors.learned.regression import Evidence
 
 TOGETHER: Final = 512  # own outcomes: a change that another noticed so shortly before is the same
 AS_MUCH_AGAIN: Final = 2  # times what was told of the old world: most is of the new one by now

@@ -17,10 +17,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 
-from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.features import FEATURE_SET, HASHED
-from llmservice_sidecar.adapters.predictors.lesson import INPUTS
-from llmservice_sidecar.adapters.predictors.packing import (
+from llmservice_sidecar.adapters.predictors.learned.lesson import INPUTS
+from llmservice_sidecar.adapters.predictors.learned.packing import (
     DETAILS,
     TYPES,
     Array,
@@ -29,6 +27,8 @@ from llmservice_sidecar.adapters.predictors.packing import (
     cut,
     unpack,
 )
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
+from llmservice_sidecar.adapters.predictors.shipped.features import FEATURE_SET, HASHED
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 FORMAT: Final = 5

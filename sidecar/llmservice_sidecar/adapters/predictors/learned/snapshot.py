@@ -12,20 +12,27 @@ from typing import Final
 import numpy as np
 from safetensors.numpy import save as serialise
 
-from llmservice_sidecar.adapters.predictors import sharing
-from llmservice_sidecar.adapters.predictors.calibration import ASSUMED
-from llmservice_sidecar.adapters.predictors.features import HASHED, Vector
-from llmservice_sidecar.adapters.predictors.head import Head
-from llmservice_sidecar.adapters.predictors.lesson import INPUTS, MIX, Lesson
-from llmservice_sidecar.adapters.predictors.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.packing import STEPS, Detail, Packed, cut, pack, unpack
-from llmservice_sidecar.adapters.predictors.sharing import (
+from llmservice_sidecar.adapters.predictors.learned import sharing
+from llmservice_sidecar.adapters.predictors.learned.calibration import ASSUMED
+from llmservice_sidecar.adapters.predictors.learned.head import Head
+from llmservice_sidecar.adapters.predictors.learned.lesson import INPUTS, MIX, Lesson
+from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.packing import (
+    STEPS,
+    Detail,
+    Packed,
+    cut,
+    pack,
+    unpack,
+)
+from llmservice_sidecar.adapters.predictors.learned.sharing import (
     Describes,
     Encoded,
     PayloadError,
     Tensors,
 )
-from llmservice_sidecar.adapters.predictors.turns import finish
+from llmservice_sidecar.adapters.predictors.learned.turns import finish
+from llmservice_sidecar.adapters.predictors.shipped.features import HASHED, Vector
 
 MAX_BYTES: Final = 750_000  # a ConfigMap holds 1 MiB, and as base64 it is to fit 1 MiB, too
 MOST_INHERITED: Final = 2000  # outcomes: what was inherited twice must not outvote what is new

@@ -10,7 +10,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from llmservice_sidecar.adapters.predictors.proxy_card import (
+from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     MAX_TOKENIZER_BYTES,
     ArtefactError,
     read_bounded,

@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from llmservice_sidecar.adapters.predictors.base import DENSE, LARGEST_DENSE, LOG_BOUNDS
-from llmservice_sidecar.adapters.predictors.calibration import BIAS_WINDOW
-from llmservice_sidecar.adapters.predictors.estimate import LONGEST_LOG
-from llmservice_sidecar.adapters.predictors.features import HASHED, Vector
-from llmservice_sidecar.adapters.predictors.regression import NOISE, Evidence
-from llmservice_sidecar.adapters.predictors.request_cues import CUES
+from llmservice_sidecar.adapters.predictors.learned.calibration import BIAS_WINDOW
+from llmservice_sidecar.adapters.predictors.learned.estimate import LONGEST_LOG
+from llmservice_sidecar.adapters.predictors.learned.regression import NOISE, Evidence
+from llmservice_sidecar.adapters.predictors.learned.request_cues import CUES
+from llmservice_sidecar.adapters.predictors.shipped.base import DENSE, LARGEST_DENSE, LOG_BOUNDS
+from llmservice_sidecar.adapters.predictors.shipped.features import HASHED, Vector
 
 TYPICAL: Final = 5.0  # log tokens: about 150
 INPUTS: Final = (

@@ -15,17 +15,15 @@ from typing import Final
 
 import numpy as np
 
-from llmservice_sidecar.adapters.predictors.base import Description
-from llmservice_sidecar.adapters.predictors.calibration import COLUMNS, Calibration, Kind
-from llmservice_sidecar.adapters.predictors.drift import Drift
-from llmservice_sidecar.adapters.predictors.estimate import (
+from llmservice_sidecar.adapters.predictors.learned.calibration import COLUMNS, Calibration, Kind
+from llmservice_sidecar.adapters.predictors.learned.drift import Drift
+from llmservice_sidecar.adapters.predictors.learned.estimate import (
     LONGEST_LOG,
     Estimate,
     drawn_beyond,
     expected_beyond,
 )
-from llmservice_sidecar.adapters.predictors.features import Vector
-from llmservice_sidecar.adapters.predictors.lesson import (
+from llmservice_sidecar.adapters.predictors.learned.lesson import (
     DENSE_START,
     FORGET,
     FORGET_EVERY,
@@ -34,13 +32,15 @@ from llmservice_sidecar.adapters.predictors.lesson import (
     TYPICAL,
     Lesson,
 )
-from llmservice_sidecar.adapters.predictors.packing import Packed, pack
-from llmservice_sidecar.adapters.predictors.regression import (
+from llmservice_sidecar.adapters.predictors.learned.packing import Packed, pack
+from llmservice_sidecar.adapters.predictors.learned.regression import (
     DenseRegression,
     Evidence,
     HashedRegression,
 )
-from llmservice_sidecar.adapters.predictors.told import Told
+from llmservice_sidecar.adapters.predictors.learned.told import Told
+from llmservice_sidecar.adapters.predictors.shipped.base import Description
+from llmservice_sidecar.adapters.predictors.shipped.features import Vector
 
 TRUST_AFTER: Final = 20.0  # outcomes after which the mixture counts as much as the start
 DEVIATIONS: Final = (0.1, 2.0)  # bounds of the predicted spread

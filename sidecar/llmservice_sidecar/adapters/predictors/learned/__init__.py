@@ -1,0 +1,1 @@
+"""What a service's own requests teach, per served model; kept, and shared between replicas."""

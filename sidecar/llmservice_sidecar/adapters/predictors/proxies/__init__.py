@@ -1,0 +1,1 @@
+"""Fine-tuned proxy models, served from ONNX."""
