@@ -8,6 +8,7 @@ from pathlib import Path
 from llmservice_sidecar.adapters.predictors.cache import CachedDescriptions
 from llmservice_sidecar.adapters.predictors.learned import snapshot
 from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.sharing import PayloadError
 from llmservice_sidecar.adapters.predictors.shipped.base import default_base
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -50,7 +51,7 @@ def online(trained_file: Path | None) -> Online:
         return Online(OnlinePredictor(base), trained=True)
     try:
         model = snapshot.load(trained_file.read_bytes(), base=base)
-    except (OSError, snapshot.SnapshotError) as error:
+    except (OSError, PayloadError) as error:
         raise ValueError(f"predictor {trained_file}: {error}") from error
     return Online(model, trained=True)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.shipped import artefact, features
-from llmservice_sidecar.adapters.predictors.shipped.artefact import ArtefactError
 from llmservice_sidecar.adapters.predictors.shipped.base import (
     ARTEFACT,
     DENSE,

@@ -17,8 +17,8 @@ from llmservice_sidecar.adapters.predictors.chain import (
     Origin,
 )
 from llmservice_sidecar.adapters.predictors.health import LATEST
+from llmservice_sidecar.adapters.predictors.history import KEYS, History
 from llmservice_sidecar.adapters.predictors.learned import snapshot
-from llmservice_sidecar.adapters.predictors.learned.history import KEYS, History
 from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery

@@ -8,9 +8,10 @@ import pytest
 from llmservice_api.sidecar_config import KeepConfig, PredictorConfig
 from llmservice_lab.pretrain import pretrain
 from llmservice_sidecar.adapters.predictors import keeping, make_predictor
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.learned import snapshot
 from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
-from llmservice_sidecar.adapters.predictors.shipped.base import ArtefactError, BaseModel
+from llmservice_sidecar.adapters.predictors.shipped.base import BaseModel
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
 QUERY = PredictionQuery(text="Why?", prompt_tokens=1, endpoint="chat", model="tiny", max_tokens=100)

@@ -10,6 +10,7 @@ import pytest
 from fakes.proxies import FakeSession, tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.proxies.onnx_proxy import (
     MAX_MODELS,
     REMEMBERED,
@@ -24,7 +25,6 @@ from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     MAX_TOKENIZER_BYTES,
     MODEL_FILE,
     TOKENIZER_FILE,
-    ArtefactError,
     Calibration,
     Card,
     Retrieval,

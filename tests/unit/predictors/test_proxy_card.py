@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     CARD_FILE,
     FORMAT,
-    ArtefactError,
     Calibration,
     Card,
     Retrieval,

@@ -14,6 +14,7 @@ from llmservice_lab.workload import WorkloadRequest, load_workload
 from llmservice_sidecar.adapters.predictors.learned import sharing, snapshot
 from llmservice_sidecar.adapters.predictors.learned.lesson import INPUTS
 from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor, head_key
+from llmservice_sidecar.adapters.predictors.learned.sharing import PayloadError
 from llmservice_sidecar.adapters.predictors.shipped.base import Description, default_base
 from llmservice_sidecar.core.rank_correlation import rank_correlation
 from llmservice_sidecar.runtime.ports import PredictionQuery
@@ -232,7 +233,7 @@ def test_a_payload_that_we_would_not_have_sent_is_refused_by_name(
     ids=["empty", "another format", "too large"],
 )
 def test_what_is_no_snapshot_is_refused(payload: bytes, said_why: str) -> None:
-    with pytest.raises(snapshot.SnapshotError, match=said_why):
+    with pytest.raises(PayloadError, match=said_why):
         snapshot.load(payload)
 
 
@@ -259,7 +260,7 @@ def test_a_snapshot_of_another_base_model_is_refused(taught: OnlinePredictor) ->
                 -known.dense, known.bins, known.values, known.log_tokens, known.log_deviation
             )
 
-    with pytest.raises(snapshot.SnapshotError, match="base"):
+    with pytest.raises(PayloadError, match="base"):
         snapshot.load(snapshot.save(taught), base=Other())
 
 

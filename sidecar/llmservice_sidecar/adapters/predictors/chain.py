@@ -22,7 +22,7 @@ from typing import Final, Protocol, TypeVar
 
 from llmservice_sidecar.adapters.predictors.batching import BatchSize
 from llmservice_sidecar.adapters.predictors.health import Health
-from llmservice_sidecar.adapters.predictors.learned.history import History
+from llmservice_sidecar.adapters.predictors.history import History
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 

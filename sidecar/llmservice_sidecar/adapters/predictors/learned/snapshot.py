@@ -41,7 +41,6 @@ GENERATIONS: Final = 2  # whose lessons are told apart; what is older counts to 
 ORIGIN: Final = "origin"
 LONGEST_ORIGIN: Final = 64  # bytes
 
-SnapshotError = PayloadError  # kept for callers: the bytes are no snapshot of this version
 
 _PRIOR: Final[dict[str, tuple[type[np.generic], tuple[int, ...]]]] = {
     "dense": (np.float32, (INPUTS, 2)),
@@ -93,7 +92,7 @@ def load(
     `base`: what describes prompts (None: the shipped model). `inherit`: the snapshot is another
     process's. Then it counts as told, not as learned here, is never passed on as its own evidence,
     and weighs as `MOST_INHERITED` outcomes at most.
-    Raises SnapshotError for another version or base model, a wrong shape, a value not finite.
+    Raises PayloadError for another version or base model, a wrong shape, a value not finite.
     """
     predictor = OnlinePredictor(base)
     tensors = sharing.read(predictor.base, payload, max_bytes=MAX_BYTES)
@@ -108,7 +107,7 @@ def load(
         try:
             _restore(head, key, tensors, replicas=replicas, inherit=inherit)
         except ValueError as error:
-            raise SnapshotError(f"{key}: {error}") from error
+            raise PayloadError(f"{key}: {error}") from error
     sharing.refuse_rest(tensors)
     predictor.recount()
     return predictor
@@ -117,7 +116,7 @@ def load(
 def _origin(tensors: Tensors) -> bytes:
     found = sharing.take(tensors, ORIGIN, kind=np.uint8)
     if found.ndim != 1 or found.size > LONGEST_ORIGIN:
-        raise SnapshotError(f"{ORIGIN}: shape {found.shape}; expected at most {LONGEST_ORIGIN}")
+        raise PayloadError(f"{ORIGIN}: shape {found.shape}; expected at most {LONGEST_ORIGIN}")
     return found.tobytes()
 
 
@@ -164,7 +163,7 @@ def _prior(tensors: Tensors, full_name: str, name: str) -> Vector:
     kind, shape = _PRIOR[name]
     found = sharing.take(tensors, full_name, kind=kind)
     if found.shape != shape or not (np.abs(found.astype(np.float64)) <= _LARGEST_PRIOR).all():
-        raise SnapshotError(f"{full_name}: shape {found.shape}; expected {shape}, finite numbers")
+        raise PayloadError(f"{full_name}: shape {found.shape}; expected {shape}, finite numbers")
     return found.astype(np.float64)
 
 

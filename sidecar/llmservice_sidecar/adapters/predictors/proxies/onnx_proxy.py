@@ -20,6 +20,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     BANK_FILE,
     EMBEDDING,
@@ -29,7 +30,6 @@ from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     SCORE,
     SPREAD,
     TOKENIZER_FILE,
-    ArtefactError,
     Card,
     read_bounded,
     read_card,

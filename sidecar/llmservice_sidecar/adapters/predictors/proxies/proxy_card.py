@@ -13,6 +13,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
+
 FORMAT: Final = 1
 # Outputs of the network; prefixed, because its inner values have names of their own.
 SCORE: Final = "proxy_score"
@@ -28,10 +30,6 @@ MAX_TOKENIZER_BYTES: Final = 64_000_000  # the largest vocabularies take half of
 MAX_MODEL_BYTES: Final = 2_000_000_000  # of an ONNX file without external data
 MAX_BANK_BYTES: Final = 512_000_000
 MAX_NEIGHBOURS: Final = 1000
-
-
-class ArtefactError(ValueError):
-    """A directory is no fine-tuned proxy that this version understands; the message says why."""
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

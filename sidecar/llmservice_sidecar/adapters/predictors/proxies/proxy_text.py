@@ -10,9 +10,9 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.proxies.proxy_card import (
     MAX_TOKENIZER_BYTES,
-    ArtefactError,
     read_bounded,
 )
 

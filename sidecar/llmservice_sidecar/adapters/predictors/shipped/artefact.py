@@ -12,14 +12,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
+
 Tensors: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 MAX_BYTES: Final = 32_000_000
 _CARD: Final = "card"  # one metadata entry: the order of several is drawn anew in every process
-
-
-class ArtefactError(ValueError):
-    """The file is no model that this version understands; the message says why."""
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

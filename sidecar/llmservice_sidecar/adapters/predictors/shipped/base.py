@@ -14,9 +14,10 @@ from typing import Final
 
 import numpy as np
 
+from llmservice_sidecar.adapters.predictors.errors import ArtefactError
 from llmservice_sidecar.adapters.predictors.learned.request_cues import CUES
 from llmservice_sidecar.adapters.predictors.shipped import artefact, features
-from llmservice_sidecar.adapters.predictors.shipped.artefact import ArtefactError, Tensors
+from llmservice_sidecar.adapters.predictors.shipped.artefact import Tensors
 from llmservice_sidecar.adapters.predictors.shipped.embedding import PARTS, StaticEmbedding
 from llmservice_sidecar.adapters.predictors.shipped.features import Indices, Vector
 from llmservice_sidecar.adapters.predictors.shipped.trees import ARRAYS, Forest
