@@ -52,11 +52,22 @@ tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-
 engine: sync  ## Create the CPU engine's own environment (vLLM)
 	@$(RUN) python -m llmservice_lab.engine.environment
 
+PURE := tests/unit tests/property tests/contract tests/runtime tests/mutation
+
 unit: sync  ## The fast tests only: no engine, no API server
 	@$(RUN) pytest -q tests/unit tests/property tests/contract tests/runtime
 
+# Side by side: one half computes, the other mostly waits for servers.
 test: check-generated lint type tools engine  ## Lint, types and all tests but the cluster's
-	@$(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench --cov --cov-report=term:skip-covered
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory --jobs=2 test-pure test-real
+	@$(RUN) coverage combine --quiet && $(RUN) coverage report --skip-covered
+
+test-pure:
+	@COVERAGE_FILE=.coverage.pure $(RUN) pytest -q $(PURE) --cov --cov-report=
+
+test-real:
+	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench $(PURE:%=--ignore=%) --cov --cov-report=
 
 images: sync  ## Build the images (BASE=..., ENGINE=buildah|podman|docker)
 	@$(RUN) python images/build.py build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
@@ -82,4 +93,4 @@ predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test images push cluster cluster-down e2e bench predictors overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real images push cluster cluster-down e2e bench predictors overheads
