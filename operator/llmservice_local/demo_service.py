@@ -18,11 +18,12 @@ import uvloop
 from llmservice_api.sidecar_config import PredictorConfig
 from llmservice_api.status_report import StatusReport, decode_report
 from llmservice_lab import provenance
-from llmservice_lab.demo.passes import DEFAULT, ORACLE, Measurement, PassFailed, Server
+from llmservice_lab.demo.passes import DEFAULT, Measurement, PassFailed, Server
 from llmservice_lab.demo.receiver import SpanReceiver
 from llmservice_lab.demo.records import TraceIncomplete
 from llmservice_lab.demo.run import DemoFiles, conclude, measure
 from llmservice_lab.demo.summary import Provenance, Summary
+from llmservice_lab.gains import ORACLE
 from llmservice_lab.predictors.recorded import write_recorded
 from llmservice_lab.pretrain import pretrain
 from llmservice_lab.workload import WorkloadError, WorkloadRequest, load_workload

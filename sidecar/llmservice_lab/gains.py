@@ -41,9 +41,14 @@ def gain_shares(runs: Sequence[RunSummary]) -> list[GainShare]:
     ]
 
 
+def short_name(predictor: str) -> str:
+    """A predictor's name for people: of a path its last part."""
+    return predictor.rstrip("/").rpartition("/")[2]
+
+
 def told(share: GainShare) -> str:
     """One line for people."""
-    name = share["predictor"].rstrip("/").rpartition("/")[2]
+    name = short_name(share["predictor"])
     mean_s, kept = share["e2e_mean_s"], share["share_of_oracle_gain"]
     return (
         f"{share['policy']} with predictor {name}: mean end-to-end "

@@ -16,14 +16,13 @@ from typing import Final
 from llmservice_lab.arrivals import Recorded, arrival_times
 from llmservice_lab.calls import CallFactory
 from llmservice_lab.capacity import completed_per_second
+from llmservice_lab.gains import BASELINE, short_name
 from llmservice_lab.load import LoadClient, Reply, replay
 from llmservice_lab.progress import Stage
 from llmservice_lab.workload import WorkloadRequest
 
-BASELINE: Final = "FCFS"
 CONTENDER: Final = "SSJF"
 DEFAULT: Final = "default"
-ORACLE: Final = "oracle"
 TARGET_LOAD: Final = 0.92
 WARM_UP_REQUESTS: Final = 24
 # A pass should take about this long; on a slow machine it has fewer requests, but never fewer
@@ -103,8 +102,9 @@ class Turn:
     @property
     def label(self) -> str:
         """For the progress bar and for remarks."""
-        shown = self.predictor.rstrip("/").rpartition("/")[2]
-        return self.policy if self.predictor == DEFAULT else f"{self.policy}, {shown}"
+        if self.predictor == DEFAULT:
+            return self.policy
+        return f"{self.policy}, {short_name(self.predictor)}"
 
 
 def turns(predictors: Sequence[str]) -> list[Turn]:

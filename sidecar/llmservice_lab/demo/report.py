@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmservice_lab.demo import figures, table
-from llmservice_lab.demo.passes import BASELINE, CONTENDER, Turn
+from llmservice_lab.demo.passes import CONTENDER, Turn
 from llmservice_lab.demo.records import Record
 from llmservice_lab.demo.report_style import STYLE
 from llmservice_lab.demo.summary import Summary, by_policy
 from llmservice_lab.demo.waterfall import legend, overtaken_table, waterfalls
+from llmservice_lab.gains import BASELINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

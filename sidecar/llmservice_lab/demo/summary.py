@@ -11,7 +11,6 @@ from llmservice_sidecar.core.request import Outcome
 
 from llmservice_lab.demo.figures import mean_by_row
 from llmservice_lab.demo.passes import (
-    BASELINE,
     CONTENDER,
     DISTURBED,
     Measurement,
@@ -19,7 +18,7 @@ from llmservice_lab.demo.passes import (
     turns,
 )
 from llmservice_lab.demo.records import Record
-from llmservice_lab.gains import GainShare, gain_shares
+from llmservice_lab.gains import BASELINE, GainShare, gain_shares
 from llmservice_lab.results import (
     WARM_UP_SHARE,
     RequestRecord,

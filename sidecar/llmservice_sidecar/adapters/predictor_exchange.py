@@ -28,14 +28,13 @@ from llmservice_sidecar.adapters.predictors.learned.acquaintances import (
     Acquaintances,
     Troubles,
 )
-from llmservice_sidecar.adapters.predictors.learned.online import OnlinePredictor
+from llmservice_sidecar.adapters.predictors.learned.online import MAX_PEERS, OnlinePredictor
 from llmservice_sidecar.adapters.predictors.learned.packing import Packed
 from llmservice_sidecar.adapters.predictors.learned.sharing import MAX_BYTES, Encoded, Statistics
 from llmservice_sidecar.adapters.predictors.learned.turns import step
 
 _log = logging.getLogger(__name__)
 
-MAX_PEERS: Final = 16
 KEEP_WITHIN_S: Final = 5.0  # at the end of a pod nobody waits for a model that hangs
 AT_ONCE: Final = 4  # replicas that are asked: their payloads must not fill the memory
 FRESH_S: Final = 15.0  # an answer is given again for so long: who asks often costs nothing

@@ -39,6 +39,7 @@ from llmservice_sidecar.adapters.predictors.learned.regression import (
     HashedRegression,
 )
 from llmservice_sidecar.adapters.predictors.learned.told import Told
+from llmservice_sidecar.adapters.predictors.learned.turns import finish
 from llmservice_sidecar.adapters.predictors.shipped.base import Description
 from llmservice_sidecar.adapters.predictors.shipped.features import Vector
 
@@ -161,8 +162,7 @@ class Head:
 
         Raises ValueError, with nothing changed, if the sum cannot be believed.
         """
-        for _ in self.absorbing(told):
-            pass
+        finish(self.absorbing(told))
 
     def absorbing(self, told: Mapping[str, Packed | None]) -> Generator[None]:
         """`absorb` in steps of some milliseconds, between which anything else may happen."""
