@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from llmservice_api import names
 
+from llmservice_operator.capabilities import Capabilities
 from llmservice_operator.kube_json import Manifest
 
 
@@ -49,6 +50,11 @@ class Refused(ClusterError):
 
 class Cluster(Protocol):
     """Raises Refused when the API server says no, ClusterError when it cannot be asked."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The optional kinds that were served when it was last asked."""
+        ...
 
     async def get(self, ref: ObjectRef) -> Manifest | None:
         """The live object, None when there is none."""

@@ -8,16 +8,10 @@ import kopf
 from llmservice_api import names
 
 from llmservice_operator.cluster import ClusterError, ServiceKey
+from llmservice_operator.kinds import WATCHED
 from llmservice_operator.settings import OperatorSettings
 
-_OWNED: Final = (
-    ("apps", "v1", "deployments"),
-    ("policy", "v1", "poddisruptionbudgets"),
-    ("", "v1", "configmaps"),
-    ("", "v1", "pods"),
-    ("", "v1", "services"),
-    ("", "v1", "serviceaccounts"),
-)
+_OPTIONAL_GROUPS: Final = frozenset(kind.group for kind in WATCHED if kind.optional)
 # Shorter than the idle timeout of common load balancers, so a watch never dies silently.
 _WATCH_S: Final = 240
 
@@ -30,6 +24,8 @@ class Runner(Protocol):
     async def stop(self) -> None: ...
 
     def look_at(self, key: ServiceKey) -> None: ...
+
+    def definitions_changed(self) -> None: ...
 
     @property
     def depth(self) -> int: ...
@@ -71,15 +67,32 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
     async def owned_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         runner.look_at(ServiceKey(namespace or "", labels[names.LABEL_NAME]))
 
-    for group, version, plural in _OWNED:
+    for kind in WATCHED:
         watched = kopf.on.event(
-            group, version, plural, labels={names.LABEL_NAME: kopf.PRESENT}, registry=registry
+            kind.group,
+            kind.version,
+            kind.plural,
+            labels={names.LABEL_NAME: kopf.PRESENT},
+            registry=registry,
         )
         watched(owned_changed)
+
     namespaced = bool(settings.namespaces)
+    if not namespaced:
+        # With rights in single namespaces only the regular look sees what has been installed.
+        _watch_definitions(registry, runner)
     # They stay alive in the registry; the names are for kopf's log.
     _ = login, startup, cleanup, waiting, service_changed
     return registry
+
+
+def _watch_definitions(registry: kopf.OperatorRegistry, runner: Runner) -> None:
+    @kopf.on.event("apiextensions.k8s.io", "v1", "customresourcedefinitions", registry=registry)
+    async def definition_changed(spec: kopf.Spec, **_: Any) -> None:
+        if spec.get("group") in _OPTIONAL_GROUPS:
+            runner.definitions_changed()
+
+    _ = definition_changed
 
 
 def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
@@ -90,6 +103,7 @@ def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
     settings.watching.server_timeout = _WATCH_S
     settings.watching.client_timeout = _WATCH_S + 30
     settings.persistence.finalizer = f"{names.GROUP}/never-used"
-    for group, version, plural in _OWNED:
+    for kind in WATCHED:
         # On the server: the other pods and ConfigMaps of a cluster never reach this process.
-        settings.watching.label_selectors[group, version, plural] = names.LABEL_NAME
+        place = (kind.group, kind.version, kind.plural)
+        settings.watching.label_selectors[place] = kind.selector

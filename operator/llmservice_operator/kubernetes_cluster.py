@@ -13,28 +13,11 @@ import aiohttp
 from kubernetes.aio import client, config
 from llmservice_api import names
 
+from llmservice_operator.capabilities import NOTHING_OPTIONAL, Capabilities
 from llmservice_operator.cluster import ClusterError, ObjectRef, Refused, ServiceKey
+from llmservice_operator.kinds import OWNED, PLURALS, Kind
 from llmservice_operator.kube_json import Manifest, entries
 
-_PLURALS: Final = {
-    (names.API_VERSION, names.KIND): names.PLURAL,
-    ("apps/v1", "Deployment"): "deployments",
-    ("policy/v1", "PodDisruptionBudget"): "poddisruptionbudgets",
-    ("v1", "ConfigMap"): "configmaps",
-    ("v1", "Event"): "events",
-    ("v1", "PersistentVolumeClaim"): "persistentvolumeclaims",
-    ("v1", "Pod"): "pods",
-    ("v1", "Service"): "services",
-    ("v1", "ServiceAccount"): "serviceaccounts",
-}
-_LABELLED: Final = (
-    ("apps/v1", "Deployment"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("v1", "ConfigMap"),
-    ("v1", "Pod"),
-    ("v1", "Service"),
-    ("v1", "ServiceAccount"),
-)
 _TIMEOUT_S: Final = 30.0
 _CONNECTIONS: Final = 32
 
@@ -44,6 +27,34 @@ class KubernetesCluster:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self._capabilities = NOTHING_OPTIONAL
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The optional kinds that were served when `discover` last asked."""
+        return self._capabilities
+
+    async def discover(self) -> bool:
+        """Ask which optional kinds are served; whether the answer has changed."""
+        optional = [kind for kind in OWNED if kind.optional]
+        versions = sorted({kind.api_version for kind in optional})
+        answers = await asyncio.gather(
+            *(self._call("GET", f"/apis/{version}") for version in versions)
+        )
+        known = {
+            (version, entry.get("name"))
+            for version, answer in zip(versions, answers, strict=True)
+            for entry in entries(answer, "resources")
+        }
+        before = self._capabilities
+        self._capabilities = Capabilities(
+            frozenset(
+                (kind.api_version, kind.kind)
+                for kind in optional
+                if (kind.api_version, kind.plural) in known
+            )
+        )
+        return self._capabilities != before
 
     async def get(self, ref: ObjectRef) -> Manifest | None:
         """The live object, None when there is none."""
@@ -51,7 +62,8 @@ class KubernetesCluster:
 
     async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
         """Everything with the service's label."""
-        lists = await asyncio.gather(*(self._list(kind, key) for kind in _LABELLED))
+        kinds = self._capabilities.watched()
+        lists = await asyncio.gather(*(self._list(kind, key) for kind in kinds))
         return [item for items in lists for item in items]
 
     async def apply(
@@ -90,14 +102,14 @@ class KubernetesCluster:
         metadata = [entry["metadata"] for entry in entries(found, "items")]
         return [ServiceKey(entry["namespace"], entry["name"]) for entry in metadata]
 
-    async def _list(self, kind: tuple[str, str], key: ServiceKey) -> list[Manifest]:
-        api_version, kind_name = kind
-        path = _path(ObjectRef(api_version, kind_name, key.namespace, ""))
-        query = [("labelSelector", f"{names.LABEL_NAME}={key.name}")]
+    async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
+        path = _path(ObjectRef(kind.api_version, kind.kind, key.namespace, ""))
+        selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
+        query = [("labelSelector", selector)]
         found = await self._call("GET", path, query=query)
         # The API server leaves both out of a list's items.
         return [
-            {"apiVersion": api_version, "kind": kind_name, **item}
+            {"apiVersion": kind.api_version, "kind": kind.kind, **item}
             for item in entries(found, "items")
         ]
 
@@ -151,7 +163,7 @@ async def connected() -> AsyncGenerator[KubernetesCluster]:
 
 
 def _path(ref: ObjectRef) -> str:
-    plural = _PLURALS[ref.api_version, ref.kind]
+    plural = PLURALS[ref.api_version, ref.kind]
     root = "api" if "/" not in ref.api_version else "apis"
     path = f"/{root}/{ref.api_version}/namespaces/{ref.namespace}/{plural}"
     return f"{path}/{ref.name}" if ref.name else path

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llmservice_api.status_report import StatusReport
 
+from llmservice_operator.capabilities import NOTHING_OPTIONAL, Capabilities
 from llmservice_operator.conditions import Finding
 from llmservice_operator.kube_json import Manifest, section
 
@@ -23,7 +24,9 @@ class Polled:
 class Observed:
     """Live objects, the sidecars' reports by pod uid, and what went wrong while applying."""
 
-    deployment: Manifest | None = None
+    workload: Manifest | None = None  # the Deployment or LeaderWorkerSet
+    autoscaler: Manifest | None = None  # our HorizontalPodAutoscaler or ScaledObject
+    capabilities: Capabilities = NOTHING_OPTIONAL
     pods: tuple[Manifest, ...] = ()
     claim: Manifest | None = None  # the model's PersistentVolumeClaim; None: there is none
     polled: Mapping[str, Polled] = field(default_factory=dict[str, Polled])

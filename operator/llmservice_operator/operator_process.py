@@ -31,6 +31,7 @@ class OperatorProcess:
         self._settings = settings
         self._queue: WorkQueue[ServiceKey] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._definitions = asyncio.Event()
         self._resources = AsyncExitStack()
 
     @property
@@ -42,6 +43,10 @@ class OperatorProcess:
         """Something about this service may have changed."""
         if self._queue is not None:
             self._queue.add(key)
+
+    def definitions_changed(self) -> None:
+        """An optional kind may have come or gone."""
+        self._definitions.set()
 
     async def start(self) -> None:
         """Connect and begin to work. Raises ClusterError when no cluster is configured."""
@@ -85,9 +90,17 @@ class OperatorProcess:
         await self._resources.aclose()
 
     async def _resync(self, cluster: KubernetesCluster) -> None:
-        """Look at every service now and then: a watch may be open, healthy and silent."""
+        """Look at every service now and then: a watch may be open, healthy and silent.
+
+        At once when a kind that a service can own has come or gone.
+        """
+        loop = asyncio.get_running_loop()
+        next_s = loop.time() + self._settings.resync_every_s
         while True:
-            await asyncio.sleep(self._settings.resync_every_s)
+            await self._definitions_or(next_s)
+            if not await _rediscovered(cluster) and loop.time() < next_s:
+                continue
+            next_s = loop.time() + self._settings.resync_every_s
             for namespace in self._settings.namespaces or ("",):
                 try:
                     keys = await cluster.list_services(namespace)
@@ -97,12 +110,33 @@ class OperatorProcess:
                 for key in keys:
                     self.look_at(key)
 
+    async def _definitions_or(self, deadline_s: float) -> None:
+        """Wait until a definition has changed, at most until that time of the loop's clock."""
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self._definitions.wait()
+        except TimeoutError:
+            return
+        # A definition comes with several events, and is served a moment later.
+        await asyncio.sleep(self._settings.definitions_settle_s)
+        self._definitions.clear()
+
+
+async def _rediscovered(cluster: KubernetesCluster) -> bool:
+    """Whether other optional kinds are served than before, as far as it can be known."""
+    try:
+        return await cluster.discover()
+    except ClusterError as error:
+        _log.warning("it is not known which optional kinds are served: %s", error)
+        return False
+
 
 async def _until_served(cluster: KubernetesCluster, *, every_s: float) -> None:
     """Wait for the CRD: bound to namespaces, kopf looks for it once and never again."""
     while True:
         try:
             if await cluster.served():
+                await cluster.discover()
                 return
             _log.warning(
                 "%s is not served: install the CRD (kubectl apply -f crds/llmservice.yaml)",

@@ -76,7 +76,7 @@ class Reconciler:
         workload = live.get(ObjectRef("apps/v1", "Deployment", key.namespace, key.name))
         try:
             service = parse_service(raw, recorded=recorded_rendering(workload))
-            manifests = desired(service, self._settings)
+            manifests = desired(service, self._settings, self._cluster.capabilities)
         except SpecError as error:
             # Nothing is touched: what runs keeps running until the spec can be read.
             return refused_status(
@@ -98,13 +98,14 @@ class Reconciler:
         owned = {ref: found for ref, found in live.items() if is_owned(found, service)}
         made, problem = await self._applier.apply_all(service, manifests, owned)
         # A model that this version cannot serve takes no running pods away.
-        if problem is None and workload_possible(service):
+        if problem is None and workload_possible(service, self._cluster.capabilities):
             await self._applier.prune(manifests, owned)
         pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")
         key = ServiceKey(service.namespace, service.name)
         workload = ObjectRef("apps/v1", "Deployment", service.namespace, service.name)
         return Observed(
-            deployment=made.get(workload) or owned.get(workload),
+            workload=made.get(workload) or owned.get(workload),
+            capabilities=self._cluster.capabilities,
             pods=pods,
             claim=await self._claim(service),
             polled=self._poller.watch(key, pods),

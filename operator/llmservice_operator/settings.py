@@ -33,6 +33,7 @@ class OperatorSettings:
     settling_recheck_s: float = 5.0
     settled_recheck_s: float = 60.0
     resync_every_s: float = 120.0
+    definitions_settle_s: float = 2.0  # between a CRD's event and the look at what is served
     poll_every_s: float = 30.0
     poll_timeout_s: float = 5.0
     poll_concurrency: int = 32

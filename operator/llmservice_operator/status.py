@@ -133,9 +133,9 @@ def _fields(service: Service, observed: Observed, workloads: Workloads) -> Manif
     url = f"http://{host}:{names.PORT_HTTP}"
     fields: Manifest = {
         "observedGeneration": service.generation,
-        "replicas": number(observed.deployment, "status", "replicas"),
-        "readyReplicas": number(observed.deployment, "status", "readyReplicas"),
-        "updatedReplicas": number(observed.deployment, "status", "updatedReplicas"),
+        "replicas": number(observed.workload, "status", "replicas"),
+        "readyReplicas": number(observed.workload, "status", "readyReplicas"),
+        "updatedReplicas": number(observed.workload, "status", "updatedReplicas"),
         "selector": ",".join(f"{key}={value}" for key, value in selector(service).items()),
         "url": url,
         "addresses": [

@@ -45,10 +45,10 @@ def judge(service: Service, observed: Observed) -> Workloads:
     if observed.problem is not None:
         problem = observed.problem
         return Workloads(truth=Truth.FALSE, finding=problem, hindrance=problem, moving=True)
-    if observed.deployment is None:
+    if observed.workload is None:
         finding = Finding("WorkloadMissing", f"Deployment {service.name} is being created")
         return Workloads(truth=Truth.FALSE, finding=finding, moving=True)
-    figures = _figures(service, observed.deployment)
+    figures = _figures(service, observed.workload)
     if figures.wanted == 0:
         return _at_zero(service, figures)
     return _serving(service, observed, figures)
@@ -104,7 +104,7 @@ def _serving(service: Service, observed: Observed, figures: _Figures) -> Workloa
 
 
 def _hindrance(service: Service, observed: Observed, *, enough: bool) -> Finding | None:
-    refused = condition(observed.deployment, "ReplicaFailure")
+    refused = condition(observed.workload, "ReplicaFailure")
     if refused.get("status") == "True":
         message: str = refused.get("message") or "the API server refuses to create pods"
         reason = "QuotaExceeded" if "exceeded quota" in message else "PodsForbidden"
@@ -116,7 +116,7 @@ def _hindrance(service: Service, observed: Observed, *, enough: bool) -> Finding
             "spec.rolloutStrategy to {maxSurge: 0, maxUnavailable: 1}"
         )
         return Finding("InsufficientGPUsForSurge", f"{advice} ({finding.message})")
-    progressing = condition(observed.deployment, "Progressing")
+    progressing = condition(observed.workload, "Progressing")
     timed_out = progressing.get("reason") == "ProgressDeadlineExceeded"
     if timed_out and (finding is None or finding.reason == "EngineLoading"):
         text = f"Deployment {service.name}: {progressing.get('message')}"

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 from llmservice_api import names
+from llmservice_operator.capabilities import NOTHING_OPTIONAL
 from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.kube_json import Manifest, section
 
@@ -18,6 +19,7 @@ class FakeCluster:
         self.applied: list[tuple[ObjectRef, str, str]] = []  # ref, subresource, manager
         self.deleted: list[ObjectRef] = []
         self.refusals: dict[str, Refused] = {}
+        self.capabilities = NOTHING_OPTIONAL
         self._version = 0
         for manifest in objects:
             self.put(manifest)

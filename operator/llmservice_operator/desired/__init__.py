@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmservice_operator.capabilities import NOTHING_OPTIONAL, Capabilities
 from llmservice_operator.desired.config import config_map
 from llmservice_operator.desired.deployment import deployment
 from llmservice_operator.desired.model_source import supported
@@ -14,18 +15,24 @@ from llmservice_operator.settings import OperatorSettings
 __all__ = ["desired", "workload_possible"]
 
 
-def workload_possible(service: Service) -> bool:
-    """Whether this version can make the service's pods at all."""
+def workload_possible(service: Service, capabilities: Capabilities) -> bool:
+    """Whether the service's pods can be made at all, in this version and this cluster."""
+    _ = capabilities
     return supported(service) and service.spec.parallelism.nodes == 1
 
 
-def desired(service: Service, settings: OperatorSettings) -> tuple[Manifest, ...]:
+def desired(
+    service: Service,
+    settings: OperatorSettings,
+    capabilities: Capabilities = NOTHING_OPTIONAL,
+) -> tuple[Manifest, ...]:
     """Every object the service should own, in the order in which to apply them.
 
-    Raises SpecError when `spec.template` cannot be laid over the pod.
+    Objects of an optional kind are made only where `capabilities` has it. Raises SpecError when
+    `spec.template` cannot be laid over the pod.
     """
     addresses = (cluster_service(service), headless_service(service))
-    if not workload_possible(service):
+    if not workload_possible(service, capabilities):
         # The addresses stay: whoever resolves them need not care why nobody answers yet.
         return addresses
     return (

@@ -34,7 +34,7 @@ def replicas(*answers: Polled | None) -> Observed:
         if answer is not None
     }
     live = deployment(wanted=len(answers), ready=len(answers))
-    return Observed(deployment=live, pods=pods, polled=answered)
+    return Observed(workload=live, pods=pods, polled=answered)
 
 
 @pytest.mark.parametrize(

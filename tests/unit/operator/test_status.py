@@ -91,7 +91,7 @@ POD_TROUBLE = [
 def test_each_trouble_of_a_pod_has_its_own_reason(
     trouble: Manifest, reason: str, *, stalls: bool
 ) -> None:
-    made = judged(Observed(deployment=deployment(), pods=(trouble,)))
+    made = judged(Observed(workload=deployment(), pods=(trouble,)))
     assert told(made, "WorkloadsReady") == told(made, "Ready") == f"False/{reason}"
     assert of(made, "Stalled").status == ("True" if stalls else "False")
     assert of(made, "Reconciling").status == ("False" if stalls else "True")
@@ -104,15 +104,13 @@ def test_reasons_of_pod_troubles_are_distinct() -> None:
 
 def test_a_crash_shows_the_last_words_and_the_command_to_see_more() -> None:
     loop = crashed(exitCode=137, message="loading\nValueError: no such model\n")
-    message = of(
-        judged(Observed(deployment=deployment(), pods=(pod(engine=loop),))), "Ready"
-    ).message
+    message = of(judged(Observed(workload=deployment(), pods=(pod(engine=loop),))), "Ready").message
     assert "exit code 137: ValueError: no such model" in message
     assert "kubectl logs svc-1 -c main --previous" in message
 
 
 def test_enough_ready_replicas_make_a_ready_service() -> None:
-    made = judged(Observed(deployment=deployment(ready=1), pods=(pod(ready=True),)))
+    made = judged(Observed(workload=deployment(ready=1), pods=(pod(ready=True),)))
     assert told(made, "Ready") == "True/Ready"
     assert told(made, "WorkloadsReady") == "True/AllReplicasReady"
     assert told(made, "Reconciling") == "False/Settled"
@@ -124,7 +122,7 @@ def test_enough_ready_replicas_make_a_ready_service() -> None:
 
 def test_a_rollout_that_waits_for_a_gpu_names_the_field_and_stays_ready() -> None:
     live = deployment(ready=1, updated=1, replicas=2)
-    made = judged(Observed(deployment=live, pods=(pod(ready=True), pod("svc-2", scheduled=NO_GPU))))
+    made = judged(Observed(workload=live, pods=(pod(ready=True), pod("svc-2", scheduled=NO_GPU))))
     assert told(made, "Ready") == "True/Ready"
     assert told(made, "Stalled") == "True/InsufficientGPUsForSurge"
     assert "spec.rolloutStrategy" in of(made, "Stalled").message
@@ -139,7 +137,7 @@ def test_a_rollout_that_waits_for_a_gpu_names_the_field_and_stays_ready() -> Non
 )
 def test_refused_pods_are_told_from_each_other(message: str, reason: str) -> None:
     refused = {"type": "ReplicaFailure", "status": "True", "message": message}
-    made = judged(Observed(deployment=deployment(conditions=[refused])))
+    made = judged(Observed(workload=deployment(conditions=[refused])))
     assert told(made, "Ready") == f"False/{reason}"
     assert of(made, "Stalled").status == "True"
 
@@ -147,7 +145,7 @@ def test_refused_pods_are_told_from_each_other(message: str, reason: str) -> Non
 def test_a_rollout_past_its_deadline_is_stalled() -> None:
     late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
     live = deployment(conditions=[late])
-    made = judged(Observed(deployment=live, pods=(pod(engine=RUNNING),)))
+    made = judged(Observed(workload=live, pods=(pod(engine=RUNNING),)))
     assert told(made, "Stalled") == "True/ProgressDeadlineExceeded"
 
 
@@ -158,14 +156,14 @@ def test_a_service_that_is_being_made_says_so() -> None:
 
 
 def test_suspend_is_not_ready_and_nothing_is_wrong() -> None:
-    made = judged(Observed(deployment=deployment(wanted=0)), suspend=True)
+    made = judged(Observed(workload=deployment(wanted=0)), suspend=True)
     assert told(made, "Ready") == "False/Suspended"
     assert told(made, "Stalled") == "False/NotStalled"
     assert told(made, "Reconciling") == "False/Settled"
 
 
 def test_zero_by_scaling_is_ready_and_zero_by_hand_is_not() -> None:
-    zero = Observed(deployment=deployment(wanted=0))
+    zero = Observed(workload=deployment(wanted=0))
     assert told(judged(zero, scaling={"maxReplicas": 2}), "Ready") == "True/ScaledToZero"
     assert told(judged(zero, replicas=0), "Ready") == "False/NoReplicas"
 
@@ -196,7 +194,7 @@ def test_several_nodes_are_refused_honestly() -> None:
 
 
 def test_scaling_is_accepted_and_said_not_to_work() -> None:
-    made = judged(Observed(deployment=deployment(ready=1)), scaling={"maxReplicas": 2})
+    made = judged(Observed(workload=deployment(ready=1)), scaling={"maxReplicas": 2})
     assert told(made, "ScalingReady") == "False/NotImplemented"
     assert told(made, "SpecAccepted") == "True/PartiallyImplemented"
     assert told(judged(Observed()), "ScalingReady") == "True/NotConfigured"
@@ -218,8 +216,8 @@ def test_a_spec_that_cannot_be_read_judges_nothing_else() -> None:
 
 
 def test_a_condition_is_worth_a_write() -> None:
-    before = judged(Observed(deployment=deployment())).manifest()
-    assert worth_writing(before, judged(Observed(deployment=deployment(ready=1))).manifest())
+    before = judged(Observed(workload=deployment())).manifest()
+    assert worth_writing(before, judged(Observed(workload=deployment(ready=1))).manifest())
 
 
 def test_all_conditions_are_there_whatever_happens() -> None:
@@ -235,7 +233,7 @@ def test_the_address_and_selector_are_told() -> None:
 
 
 def test_judging_again_later_changes_nothing() -> None:
-    observed = Observed(deployment=deployment(), pods=(pod(engine=RUNNING),))
+    observed = Observed(workload=deployment(), pods=(pod(engine=RUNNING),))
     first = judged(observed)
     before = parse_conditions(first.manifest()["conditions"])
     again = status(service(), observed, before=before, now=NOW + timedelta(hours=1))
