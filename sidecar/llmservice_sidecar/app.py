@@ -125,6 +125,8 @@ class App:
             stack.push_async_callback(self._http.close)
             await self._grpc.start()
             stack.push_async_callback(self._grpc.close, _GRACE_S)
+            drain = self.pipeline.drain
+            drain.watch(lambda: self._grpc.part(leaving=drain.parting))
             yield Ports(
                 http_port=self._http.port,
                 grpc_port=self._grpc.port,

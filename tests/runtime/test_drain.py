@@ -55,3 +55,19 @@ async def test_an_engine_that_comes_back_ends_a_drain_unless_it_is_final(
     assert await drain.run(300) is True
     drain.cancel()
     assert drain.draining
+
+
+async def test_connections_part_shortly_before_requests_are_refused(
+    make_bench: MakeBench,
+) -> None:
+    drain = make_bench().pipeline.drain
+    seen: list[tuple[bool, bool]] = []
+    drain.watch(lambda: seen.append((drain.parting, drain.refusing)))
+    draining = asyncio.create_task(drain.run(300))
+    await asyncio.sleep(3.9)
+    assert seen == [(False, False)]
+    await asyncio.sleep(0.2)
+    assert seen[1:] == [(True, False)]
+    await draining
+    drain.cancel()
+    assert seen[-1] == (False, False)

@@ -26,6 +26,8 @@ from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc im
 )
 
 _MINUTE_MS: Final = 60_000
+# The calls of clients that were sent elsewhere: the drain's timeout ends them, not this.
+_PARTING_S: Final = 7 * 24 * 3600.0
 
 SERVER_OPTIONS: Final = (
     # Two sidecars on one port would share calls at random instead of failing at start.
@@ -62,29 +64,61 @@ class GrpcDoor:
     ) -> None:
         self._service = service
         self._readiness = readiness
-        self._address = f"{host}:{port}"
         self._health = _HealthReporter()
+        self._host = host
+        self._server: grpc.aio.Server | None = None
+        self._parted: list[grpc.aio.Server] = []
+        self._turns: set[asyncio.Task[None]] = set()
+        self._turning = asyncio.Lock()
         self.port = port  # after `start` the real one
 
     async def start(self) -> None:
         """Listen. Raises OSError naming the address when it is taken."""
-        # Made here and not before: an aio server belongs to the loop that runs.
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        add_InferenceServiceServicer_to_server(self._service, self._server)
-        add_HealthServicer_to_server(self._health.servicer, self._server)
-        reflection.enable_server_reflection(SERVICES, self._server)
-        try:
-            self.port = self._server.add_insecure_port(self._address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen for gRPC on {self._address}: {error}") from error
+        self._server = await self._listening()
         self._health.start()
         self._readiness.watch(self._health.set)
-        await self._server.start()
+
+    def part(self, *, leaving: bool) -> None:
+        """Send clients elsewhere: no new connection, and GOAWAY on those there are.
+
+        Calls that run or wait go on. Not `leaving`: listen again.
+        """
+        turn = asyncio.create_task(self._turn(leaving=leaving), name="grpc-part")
+        self._turns.add(turn)
+        turn.add_done_callback(self._turns.discard)
 
     async def close(self, grace_s: float = 0.0) -> None:
         """Refuse new calls; running ones get `grace_s`, then they are cancelled."""
-        await self._server.stop(grace_s)
+        async with self._turning:
+            servers = [*self._parted, *([self._server] if self._server else [])]
+            await asyncio.gather(*(server.stop(grace_s) for server in servers))
         await self._health.close()
+
+    async def _turn(self, *, leaving: bool) -> None:
+        async with self._turning:
+            if leaving and self._server is not None:
+                self._parted.append(self._server)
+                # Returns when the last call has ended: nobody waits for it here.
+                ending = asyncio.create_task(self._server.stop(_PARTING_S), name="grpc-ending")
+                self._turns.add(ending)
+                ending.add_done_callback(self._turns.discard)
+                self._server = None
+            elif not leaving and self._server is None:
+                self._server = await self._listening()
+
+    async def _listening(self) -> grpc.aio.Server:
+        # Made here and not before: an aio server belongs to the loop that runs.
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        add_InferenceServiceServicer_to_server(self._service, server)
+        add_HealthServicer_to_server(self._health.servicer, server)
+        reflection.enable_server_reflection(SERVICES, server)
+        address = f"{self._host}:{self.port}"
+        try:
+            self.port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen for gRPC on {address}: {error}") from error
+        await server.start()
+        return server
 
 
 class _HealthReporter:

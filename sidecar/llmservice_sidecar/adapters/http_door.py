@@ -56,6 +56,7 @@ class HttpDoor:
         for path in ENDPOINTS:
             app.router.add_post(path, self._scheduled(path))
         passthrough.add_to(app)
+        app.on_response_prepare.append(self._part_while_draining)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -80,6 +81,14 @@ class HttpDoor:
     async def close(self) -> None:
         """Stop listening; what still runs is cancelled after a second."""
         await self._runner.cleanup()
+
+    async def _part_while_draining(
+        self, _request: web.Request, response: web.StreamResponse
+    ) -> None:
+        # On a kept connection a client, and its every retry, would come back to this pod.
+        if self._pipeline.drain.draining:
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     def _scheduled(self, path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         door = Door("http", f"POST {path}")

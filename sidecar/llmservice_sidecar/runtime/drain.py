@@ -1,4 +1,8 @@
-"""Leaving without losing a request: not ready at once, refusing a little later, then empty."""
+"""Leaving without losing a request: not ready at once, refusing a little later, then empty.
+
+Whoever keeps a connection open would come back to this pod with every new request: shortly before
+requests are refused, when the endpoints lead elsewhere, connections part.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,19 @@ from enum import Enum, auto
 from typing import Final
 
 ANNOUNCE_S: Final = 5.0  # how long endpoints may take to learn that this pod is leaving
+_PARTING_SHARE: Final = 0.2  # the last part of it, in which connections part
 
 
 class _State(Enum):
     SERVING = auto()
     ANNOUNCED = auto()  # not ready, still accepting
+    PARTING = auto()  # still accepting, but on no connection for long
     REFUSING = auto()
     EMPTY = auto()
 
 
 class Drain:
-    """The drain state machine: serving, announced (still accepting), refusing, empty.
+    """The drain state machine: serving, announced and parting (still accepting), refusing, empty.
 
     `in_use` says how many requests are in the sidecar's hands; `left` must be called when one has
     left. `close` and `reopen` act on the gate.
@@ -52,8 +58,13 @@ class Drain:
         """New requests are rejected with reason `draining`."""
         return self._state in {_State.REFUSING, _State.EMPTY}
 
+    @property
+    def parting(self) -> bool:
+        """Connections should end when the answers on them have: other pods have taken over."""
+        return self._state not in {_State.SERVING, _State.ANNOUNCED}
+
     def watch(self, callback: Callable[[], None]) -> None:
-        """Call `callback` after every change of `draining`."""
+        """Call `callback` after every change of `draining` or `parting`."""
         self._watchers.append(callback)
 
     async def run(self, timeout_s: float) -> bool:
@@ -88,7 +99,9 @@ class Drain:
             self._idle.set()
 
     async def _drain(self) -> bool:
-        await asyncio.sleep(self._announce_s)
+        await asyncio.sleep(self._announce_s * (1 - _PARTING_SHARE))
+        self._set(_State.PARTING)
+        await asyncio.sleep(self._announce_s * _PARTING_SHARE)
         self._enter_refusing()
         while self._in_use():
             self._idle.clear()
@@ -97,13 +110,13 @@ class Drain:
         return True
 
     def _enter_refusing(self) -> None:
-        if self._state is _State.ANNOUNCED:
+        if self._state in {_State.ANNOUNCED, _State.PARTING}:
             self._close()
             self._set(_State.REFUSING)
 
     def _set(self, state: _State) -> None:
-        before = self.draining
+        before = (self.draining, self.parting)
         self._state = state
-        if self.draining is not before:
+        if (self.draining, self.parting) != before:
             for watcher in self._watchers:
                 watcher()

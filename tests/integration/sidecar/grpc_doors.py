@@ -56,6 +56,7 @@ class OpenDoor:
     stub: Stub
     channel: grpc.aio.Channel
     port: int
+    server: GrpcDoor
 
 
 @asynccontextmanager
@@ -67,5 +68,5 @@ async def door(
     server = GrpcDoor(service, readiness or SwitchedReadiness(), host="127.0.0.1", port=0)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield OpenDoor(InferenceServiceStub(channel), channel, server.port)
+        yield OpenDoor(InferenceServiceStub(channel), channel, server.port, server)
     await server.close()

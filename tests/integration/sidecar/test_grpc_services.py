@@ -8,13 +8,20 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from fakes.pipeline import ScriptedAnswer, ScriptedPipeline
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from integration.sidecar.grpc_doors import REQUEST, SwitchedReadiness, answered, door
+from integration.sidecar.grpc_doors import (
+    ANSWER,
+    REQUEST,
+    SwitchedReadiness,
+    answered,
+    door,
+)
 from llmservice_api.names import GRPC_SERVICE
 from llmservice_api.sidecar_config import ModelConfig
 from llmservice_sidecar.adapters.grpc_door import GrpcDoor
@@ -70,6 +77,30 @@ async def test_reflection_describes_the_service() -> None:
                 return list(ProtoReflectionDescriptorDatabase(plain).get_services())
 
         assert GRPC_SERVICE in await asyncio.to_thread(services)
+
+
+async def test_parting_lets_calls_end_and_takes_no_new_connection() -> None:
+    answer = ScriptedAnswer(ANSWER)
+    async with door(ScriptedPipeline(answer)) as opened:
+        running = aiter(opened.stub.Generate(REQUEST))
+        assert (await asyncio.wait_for(anext(running), 5)).delta.text == "upon"
+        opened.server.part(leaving=True)
+        assert await asyncio.wait_for(refusal(opened.stub), 5) is grpc.StatusCode.UNAVAILABLE
+        answer.go_on.set()
+        rest = [response async for response in running]
+        assert rest[-1].WhichOneof("event") == "finished"
+        opened.server.part(leaving=False)
+        queue = await opened.stub.GetQueue(pb.GetQueueRequest(), wait_for_ready=True, timeout=10)
+        assert queue.policy == "SSJF"
+
+
+async def refusal(stub: Any) -> grpc.StatusCode:
+    """Ask until it fails: what comes while clients are being sent elsewhere is still served."""
+    while True:
+        try:
+            await stub.GetQueue(pb.GetQueueRequest())
+        except grpc.aio.AioRpcError as error:
+            return error.code()
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -112,11 +112,13 @@ async def test_drain_finishes_what_is_here_and_refuses_what_comes(
             lambda: urllib.request.urlopen(f"{own_sidecar.admin}/drain", timeout=60).read()
         )
         await until(False, own_sidecar)
-        status, _, _ = await post_chat(own_sidecar, chat_body(2))
+        status, headers, _ = await post_chat(own_sidecar, chat_body(2))
         assert status == 200  # endpoints still point here
+        assert headers["Connection"] == "close"  # the next request finds another pod
         await asyncio.sleep(5.2)
-        status, _, answer = await post_chat(own_sidecar, chat_body(2))
+        status, headers, answer = await post_chat(own_sidecar, chat_body(2))
         assert (status, answer["error"]["code"]) == (503, "draining")
+        assert headers["Connection"] == "close"
         assert (await running)[0] == 200
         assert b"true" in await asyncio.wrap_future(drain)
 
