@@ -26,6 +26,7 @@ from llmservice_operator.service import Rendering, Service
 # preStop counts against the grace period: the drain, then the engine's and the sidecar's own end.
 _GRACE_AFTER_DRAIN_S: Final = 30
 _PROGRESS_AFTER_STARTUP_S: Final = 300
+_SPREAD_OVER: Final = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 
 
 def deployment(service: Service, *, rendered: Rendering, pull_policy: str) -> Manifest:
@@ -93,12 +94,32 @@ def pod_template(service: Service, *, rendered: Rendering, pull_policy: str) -> 
                 service.spec.drain_timeout_seconds + _GRACE_AFTER_DRAIN_S
             ),
             "securityContext": pod_security(),
+            "topologySpreadConstraints": _spread(service),
             "initContainers": [sidecar],
             "containers": [engine],
             "volumes": _volumes(service),
         },
     }
     return overlay(template, service.spec.template)
+
+
+def _spread(service: Service) -> list[Manifest]:
+    """Replicas apart from each other where there is room, so that a node or zone takes only some.
+
+    The scheduler's own default lets three replicas stand on one node.
+    """
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            # A replica that stands badly serves; one that waits for a better place does not.
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector(service)},
+            # Each rollout by itself: the pods that are about to leave do not count.
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key in _SPREAD_OVER
+    ]
 
 
 def _volumes(service: Service) -> list[Manifest]:

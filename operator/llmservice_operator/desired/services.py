@@ -1,4 +1,4 @@
-"""The two Services: one address for clients, one headless for replicas that look for each other."""
+"""The two Services: one address for all replicas, and a headless one with an address for each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ def cluster_service(service: Service) -> Manifest:
 
 
 def headless_service(service: Service) -> Manifest:
-    """`<name>-headless`: an address per replica, known before the replica is ready."""
+    """`<name>-headless`: the address of every ready replica.
+
+    Only of ready ones: clients that balance by themselves take each address for one that serves,
+    and a model may load for twenty minutes.
+    """
     ports = [
         {"name": "http", "port": names.PORT_HTTP, "targetPort": "http", "protocol": "TCP"},
         {"name": "grpc", "port": names.PORT_GRPC, "targetPort": "grpc", "protocol": "TCP"},
@@ -49,7 +53,6 @@ def headless_service(service: Service) -> Manifest:
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",
-            "publishNotReadyAddresses": True,
             "selector": selector(service),
             "ports": ports,
         },
