@@ -21,7 +21,7 @@
 
 {{/* Labels of one component, called with (list . "operator"); a selector never changes in an upgrade. */}}
 {{- define "llmservice.componentSelector" -}}
-{{- $root := index . 0 }}
+{{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
 app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}

@@ -70,7 +70,7 @@ def test_named_namespaces_need_no_cluster_role_for_the_operator() -> None:
     manifests = render({"namespaces": ["a", "b"], "rbac": {"aggregate": False}})
     assert "ClusterRole" not in kinds(manifests)
     roles = [m for m in manifests if m["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["a", "b"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["a", "b", "system"]
     (container,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert [w for w in container["command"] if "namespace" in w] == [
         "--namespace=a",
