@@ -120,6 +120,7 @@ MODULES: Final = (
     _containerd(),
     _single("coredns", "github.com/coredns/coredns", "", "-version", 2),
     _single("grpcurl", "github.com/fullstorydev/grpcurl", "/cmd/grpcurl", "-version", 0.6),
+    _single("actionlint", "github.com/rhysd/actionlint", "/cmd/actionlint", "-version", 0.3),
     _single("jaeger", "github.com/jaegertracing/jaeger", "/cmd/all-in-one", "version", 2.5),
 )
 
