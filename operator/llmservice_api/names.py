@@ -12,6 +12,7 @@ PLURAL: Final = "llmservices"
 SHORT_NAME: Final = "llmsvc"
 
 FIELD_MANAGER: Final = "llmservice-operator"
+LABEL_WORKER_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"  # "0" is the leader
 LABEL_NAME: Final = f"{GROUP}/name"  # the LLMService that owns an object
 ANNOTATION_STATIC_HASH: Final = f"{GROUP}/static-config-hash"
 ANNOTATION_RESTARTED_AT: Final = f"{GROUP}/restartedAt"
@@ -20,12 +21,19 @@ ANNOTATION_RENDERING: Final = f"{GROUP}/rendering"  # images and rendering versi
 
 CONTAINER_ENGINE: Final = "main"
 CONTAINER_SIDECAR: Final = "sidecar"
+CONTAINER_FETCH: Final = "fetch"  # downloads the model, after the sidecar and before the engine
 
 PORT_HTTP: Final = 8000
 PORT_GRPC: Final = 50051
 PORT_OPS: Final = 9090
+PORT_OPERATOR: Final = 8081  # the operator's own, for autoscalers and activators
 PORT_ADMIN: Final = 9091
 PORT_ENGINE: Final = 8001
+
+# Of the activator, two for each service that may sleep: below the kernel's range for clients.
+ACTIVATOR_FIRST_PORT: Final = 10_000
+ACTIVATOR_LAST_PORT: Final = 31_999
+PATH_ACTIVATIONS: Final = "/activations"  # of the operator: what the activator has to know
 
 CONFIG_DIR: Final = "/etc/llmservice"
 STATIC_CONFIG_FILE: Final = "static.json"
@@ -37,6 +45,12 @@ PATH_SNAPSHOT: Final = "/predictor/snapshot"
 PREDICTOR_STATE_DIR: Final = "/var/lib/llmservice"  # a volume of the pod
 PREDICTOR_INHERITED_DIR: Final = "/etc/llmservice-predictor"  # another pod's state, mounted
 PREDICTOR_SNAPSHOT_FILE: Final = "snapshot.safetensors"
+
+# A volume of fetch, sidecar and engine: links to what was delivered, and how far it is.
+DELIVERY_DIR: Final = "/run/llmservice"
+PROGRESS_FILE: Final = "progress.json"
+MODEL_DIR: Final = "/mnt/models"
+MODEL_LINK: Final = "model"
 
 IMAGE_REPOSITORY: Final = "ghcr.io/llmservice"
 IMAGES: Final = ("operator", "sidecar", "engine", "engine-cpu")

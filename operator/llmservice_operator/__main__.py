@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import kopf
-from llmservice_api import __version__
+from llmservice_api import __version__, names
 
 from llmservice_operator.handlers import registry_for
 from llmservice_operator.operator_process import OperatorProcess
@@ -69,6 +69,16 @@ def parser() -> argparse.ArgumentParser:
         "--liveness-port", type=int, default=8080, help="0: none (default: %(default)s)"
     )
     made.add_argument(
+        "--http-port",
+        type=int,
+        default=names.PORT_OPERATOR,
+        help="port of /backlog, for autoscalers; 0: none (default: %(default)s)",
+    )
+    made.add_argument(
+        "--backlog-url",
+        help="where KEDA reaches /backlog of this operator; without it no ScaledObject is made",
+    )
+    made.add_argument(
         "--log-format", choices=tuple(_LOG_FORMATS), default="text", help="default: %(default)s"
     )
     made.add_argument("--verbose", action="store_true", help="log every event")
@@ -87,6 +97,8 @@ def settings_of(given: argparse.Namespace) -> OperatorSettings:
         image_pull_policy=given.image_pull_policy,
         namespaces=tuple(given.namespace),
         liveness_port=given.liveness_port or None,
+        http_port=given.http_port or None,
+        backlog_url=given.backlog_url,
     )
 
 

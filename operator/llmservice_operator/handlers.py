@@ -48,7 +48,7 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
         configure(settings, namespaced=namespaced)
         try:
             await runner.start()
-        except ClusterError as error:
+        except (ClusterError, OSError) as error:
             # No use in trying again: the process has to be started differently.
             raise kopf.PermanentError(str(error)) from error
 

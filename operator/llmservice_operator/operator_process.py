@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 import aiohttp
 from llmservice_api import names
 
+from llmservice_operator.backlog import Backlogs
 from llmservice_operator.cluster import ClusterError, ServiceKey
+from llmservice_operator.http_server import backlog_routes, serving
 from llmservice_operator.kubernetes_cluster import KubernetesCluster, connected
 from llmservice_operator.polling import Poller, http_fetch
 from llmservice_operator.reconcile import Reconciler
@@ -49,7 +51,10 @@ class OperatorProcess:
         self._definitions.set()
 
     async def start(self) -> None:
-        """Connect and begin to work. Raises ClusterError when no cluster is configured."""
+        """Connect and begin to work.
+
+        Raises ClusterError when no cluster is configured, OSError when its port is taken.
+        """
         settings = self._settings
         cluster = await self._resources.enter_async_context(connected())
         await _until_served(cluster, every_s=settings.settling_recheck_s)
@@ -63,12 +68,17 @@ class OperatorProcess:
             path=names.PATH_SNAPSHOT,
             largest_bytes=LARGEST_BYTES,
         )
+        snapshots = SnapshotKeeper(cluster, fetch, settings=settings, clock=time.monotonic)
+        backlogs = Backlogs(ask=poller.ask, answers=poller.answers, now=_now, clock=time.monotonic)
+        if settings.http_port is not None:
+            routes = [*backlog_routes(backlogs)]
+            await self._resources.enter_async_context(serving(routes, port=settings.http_port))
         reconciler = Reconciler(
             cluster,
             poller=poller,
-            snapshots=SnapshotKeeper(cluster, fetch, settings=settings, clock=time.monotonic),
+            keepers=(snapshots, backlogs),
             settings=settings,
-            now=lambda: datetime.now(UTC),
+            now=_now,
         )
         queue = WorkQueue(
             reconciler.reconcile,
@@ -129,6 +139,10 @@ async def _rediscovered(cluster: KubernetesCluster) -> bool:
     except ClusterError as error:
         _log.warning("it is not known which optional kinds are served: %s", error)
         return False
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _until_served(cluster: KubernetesCluster, *, every_s: float) -> None:

@@ -47,6 +47,12 @@ def is_ready(pod: Manifest) -> bool:
     return not leaving and condition(pod, "Ready").get("status") == "True"
 
 
+def is_leader(pod: Manifest) -> bool:
+    """Whether the pod stands for its replica: has the sidecar, is what clients reach."""
+    labels = section(pod, "metadata", "labels")
+    return labels.get(names.LABEL_WORKER_INDEX, "0") == "0"
+
+
 def first_finding(pods: Iterable[Manifest], spec: Spec) -> Finding | None:
     """Why the newest pod that is not ready is not; None when all are or there are none."""
     waiting = [

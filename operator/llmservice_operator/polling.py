@@ -14,7 +14,7 @@ from llmservice_api.status_report import decode_report
 from llmservice_operator.cluster import ServiceKey
 from llmservice_operator.kube_json import Manifest, section
 from llmservice_operator.observed import Polled
-from llmservice_operator.pods import is_ready
+from llmservice_operator.pods import is_leader, is_ready
 from llmservice_operator.predictor_reports import predictor_status
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import worth_writing
@@ -50,15 +50,25 @@ class Poller:
         targets = tuple(
             _Target(pod["metadata"]["uid"], section(pod, "status")["podIP"])
             for pod in pods
-            if is_ready(pod) and section(pod, "status").get("podIP")
+            if is_leader(pod) and is_ready(pod) and section(pod, "status").get("podIP")
         )
         self._targets[key] = targets
         for gone in set(before) - set(targets):
             self._answers.pop(gone.uid, None)
         if any(target.uid not in self._answers for target in targets):
             self._unasked.set()
+        return self.answers(key)
+
+    def answers(self, key: ServiceKey) -> dict[str, Polled]:
+        """What is known of a service's pods, by pod uid."""
+        targets = self._targets.get(key, ())
         known = ((target.uid, self._answers.get(target.uid)) for target in targets)
         return {uid: answer for uid, answer in known if answer is not None}
+
+    async def ask(self, key: ServiceKey) -> None:
+        """Ask the pods of one service now."""
+        targets = self._targets.get(key, ())
+        await asyncio.gather(*(self._ask(key, target) for target in targets))
 
     def forget(self, key: ServiceKey) -> None:
         """The service is gone."""

@@ -10,7 +10,7 @@ from llmservice_api.status_report import ModelPredictionReport, StatusReport
 from llmservice_operator.conditions import Finding
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.observed import Observed, Polled
-from llmservice_operator.pods import is_ready
+from llmservice_operator.pods import is_leader, is_ready
 
 _STATE_RANK = {"Failed": 0, "Loading": 1}  # any other state is as good as Ready
 _CALIBRATION_RANK = {False: 0, None: 1, True: 2}
@@ -30,7 +30,7 @@ class Worst:
 
 def worst_report(observed: Observed) -> Worst:
     """The ready replica whose predictor is worst off: failed, loading, then least calibrated."""
-    ready = [pod for pod in observed.pods if is_ready(pod)]
+    ready = [pod for pod in observed.pods if is_leader(pod) and is_ready(pod)]
     asked = [
         (pod["metadata"]["name"], observed.polled.get(pod["metadata"]["uid"])) for pod in ready
     ]

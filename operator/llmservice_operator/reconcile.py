@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from llmservice_api.spec import SpecError
 
@@ -19,10 +20,20 @@ from llmservice_operator.observed import Observed
 from llmservice_operator.polling import Poller
 from llmservice_operator.service import Service, parse_service, recorded_rendering
 from llmservice_operator.settings import OperatorSettings
-from llmservice_operator.snapshots import SnapshotKeeper
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
 _log = logging.getLogger(__name__)
+
+
+class Keeper(Protocol):
+    """Takes something from every look at a service, and lets go of it with the service.
+
+    Raises ClusterError when the API server cannot be asked.
+    """
+
+    async def keep(self, service: Service, observed: Observed) -> None: ...
+
+    def forget(self, key: ServiceKey) -> None: ...
 
 
 class Reconciler:
@@ -33,13 +44,13 @@ class Reconciler:
         cluster: Cluster,
         *,
         poller: Poller,
-        snapshots: SnapshotKeeper,
+        keepers: Sequence[Keeper],
         settings: OperatorSettings,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._poller = poller
-        self._snapshots = snapshots
+        self._keepers = keepers
         self._settings = settings
         self._now = now
         self._applier = Applier(cluster)
@@ -53,7 +64,8 @@ class Reconciler:
         if raw is None or "deletionTimestamp" in section(raw, "metadata"):
             # Owner references do the rest; there is no finalizer to remove.
             self._poller.forget(key)
-            self._snapshots.forget(key)
+            for keeper in self._keepers:
+                keeper.forget(key)
             self._applier.forget(key.namespace, key.name)
             return None
         before = parse_conditions(entries(raw, "status", "conditions"))
@@ -86,7 +98,8 @@ class Reconciler:
                 now=self._now(),
             )
         observed = await self._apply(service, manifests, live)
-        await self._snapshots.keep(service, observed)
+        for keeper in self._keepers:
+            await keeper.keep(service, observed)
         return status(service, observed, before=before, now=self._now())
 
     async def _apply(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from llmservice_api import __version__, names
 
+from llmservice_operator.defaults import NO_DEFAULTS, Defaults
+from llmservice_operator.leader_election import Terms
 from llmservice_operator.service import Images
 
 
@@ -25,13 +27,22 @@ class OperatorSettings:
 
     images: Images = field(default_factory=default_images)
     image_pull_policy: str = "IfNotPresent"
+    defaults: Defaults = NO_DEFAULTS  # for what a spec leaves out
     namespaces: tuple[str, ...] = ()  # none: the whole cluster
+    lease: str = names.FIELD_MANAGER  # name of the Lease whose holder alone writes
+    lease_namespace: str = "default"
+    lease_terms: Terms = field(default_factory=Terms)
     liveness_port: int | None = 8080
+    # An event that is missing so long, while the API server answers, means blindness. A dead
+    # watch is found and made anew by kopf within 70 s.
+    blind_after_s: float = 300.0
+    http_port: int | None = None  # /backlog and what else machines ask for
+    backlog_url: str | None = None  # where an autoscaler reaches /backlog of this operator
     ops_port: int = names.PORT_OPS
     workers: int = 8
     # Events tell earlier; these find what no event told: drift, a claim that appeared.
     settling_recheck_s: float = 5.0
-    settled_recheck_s: float = 60.0
+    settled_recheck_s: float = 600.0
     resync_every_s: float = 120.0
     definitions_settle_s: float = 2.0  # between a CRD's event and the look at what is served
     poll_every_s: float = 30.0
@@ -40,3 +51,7 @@ class OperatorSettings:
     snapshot_every_s: float = 600.0  # what predictors have learned, into a ConfigMap
     retry_first_s: float = 0.5
     retry_longest_s: float = 60.0
+    look_longest_s: float = 120.0  # one look; the API server answers each call within 30 s
+    # A service that events ask for without end: so many looks at once, then one every so often.
+    look_burst: int = 20
+    look_every_s: float = 2.0

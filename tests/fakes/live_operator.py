@@ -40,11 +40,12 @@ class LiveOperator:
         if kubeconfig is not None:
             environment["KUBECONFIG"] = str(kubeconfig)
         self.port = free_port()
+        self.http_port = free_port()
         with tempfile.NamedTemporaryFile("wb", prefix="operator-", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "llmservice_operator", f"--liveness-port={self.port}",
-                 *arguments],
+                 f"--http-port={self.http_port}", *arguments],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

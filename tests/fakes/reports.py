@@ -11,17 +11,22 @@ from llmservice_api.status_report import (
 
 
 def report(
-    state: str = "Ready", *, calibrated: bool | None = True, tau: float = 0.5
+    state: str = "Ready",
+    *,
+    calibrated: bool | None = True,
+    tau: float = 0.5,
+    backlog_s: float = 0.0,
+    queued: int = 0,
 ) -> StatusReport:
     """A healthy replica's report; the predictor is as told."""
     queue = QueueReport(
         policy="SSJF",
         order="SSJF",
-        queued_requests=0,
+        queued_requests=queued,
         queued_tokens=0.0,
         in_flight_slots=0,
         limit_slots=4,
-        backlog_s=0.0,
+        backlog_s=backlog_s,
         gamma_per_s=0.0,
     )
     predictor = PredictorReport(

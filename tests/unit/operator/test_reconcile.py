@@ -30,7 +30,7 @@ def reconciler(cluster: FakeCluster) -> Reconciler:
     return Reconciler(
         cluster,
         poller=poller,
-        snapshots=no_snapshots(cluster),
+        keepers=(no_snapshots(cluster),),
         settings=SETTINGS,
         now=lambda: NOW,
     )
@@ -235,7 +235,7 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
     looks = Reconciler(
         cluster,
         poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
-        snapshots=no_snapshots(cluster),
+        keepers=(no_snapshots(cluster),),
         settings=SETTINGS,
         now=lambda: now,
     )
