@@ -43,6 +43,7 @@ class ModelConfig(_Strict, frozen=True):
 
     name: str
     adapters: tuple[str, ...] = ()
+    progress_path: str | None = None  # where the download program tells how far it is
 
 
 class EngineConfig(_Strict, frozen=True):
@@ -108,6 +109,13 @@ class TracingConfig(_Strict, frozen=True):
     resource_attributes: dict[str, str] = {}
 
 
+class SecurityConfig(_Strict, frozen=True):
+    """Where Secrets of the doors are mounted; re-read on change. None: no keys, no TLS."""
+
+    api_keys_dir: str | None = None  # a file per client: its name is the tenant
+    tls_dir: str | None = None  # tls.crt and tls.key
+
+
 class StaticConfig(_Strict, frozen=True):
     """`static.json`: what a running sidecar cannot change. Its hash is on the pod template."""
 
@@ -120,7 +128,8 @@ class StaticConfig(_Strict, frozen=True):
     predictor_enabled: bool = True  # mode Disabled loads no model at all
     tracing: TracingConfig = TracingConfig()
     drain_timeout_s: PositiveSeconds = 300.0
-    tenant_header: str = "x-gateway-inference-fairness-id"
+    tenant_header: str = "x-gateway-inference-fairness-id"  # ignored where keys are asked for
+    security: SecurityConfig = SecurityConfig()
 
 
 class PriorityLevelConfig(_Strict, frozen=True):

@@ -66,6 +66,29 @@ class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, ModelPredictionReport] = {}
 
 
+class SecurityReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What guards the doors. Errors name entries and files of a Secret, never what is in them."""
+
+    api_keys: int | None = None  # keys in use; None: none are asked for
+    api_keys_error: str = ""  # which entries of the Secret are not in use, and why
+    unauthenticated: int = 0  # requests refused for want of a known key
+    tls: bool = False
+    tls_error: str = ""  # why the mounted pair is not in use; the one before it still is
+
+
+class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the delivery of model and adapters is; the download program's file says the same.
+
+    `revision` is the commit that a branch stood for. `total_bytes` is 0 until it is known.
+    """
+
+    phase: str  # Downloading | Ready | Failed
+    bytes: int = 0
+    total_bytes: int = 0
+    revision: str = ""
+    message: str = ""
+
+
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     """One sidecar's whole report. Readers refuse a `version` they do not know."""
 
@@ -78,6 +101,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineReport
     queue: QueueReport
     predictor: PredictorReport
+    security: SecurityReport = SecurityReport()
 
 
 def decode_report(payload: bytes) -> StatusReport:

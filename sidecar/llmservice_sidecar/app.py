@@ -24,6 +24,7 @@ from llmservice_api.sidecar_config import (
 )
 from llmservice_api.status_report import EngineReport, PredictorReport, StatusReport
 
+from llmservice_sidecar.adapters.door_security import DoorSecurity
 from llmservice_sidecar.adapters.engine_vllm import VllmEngine
 from llmservice_sidecar.adapters.grpc_door import GrpcDoor
 from llmservice_sidecar.adapters.grpc_service import InferenceService
@@ -76,6 +77,7 @@ class App:
         started_at = time.monotonic()
         self._clock: Callable[[], float] = lambda: time.monotonic() - started_at
         self._static = static
+        self._security = DoorSecurity(static.security, tenant_header=static.tenant_header)
         self._live_file = LiveConfigFile(live_path, apply=self._apply)
         live = self._live_file.load_first()
         self._engine = VllmEngine(static.engine.url)
@@ -94,6 +96,7 @@ class App:
                 engine_up=lambda: self.readiness.engine_healthy,
                 draining=lambda: self.readiness.draining,
                 dropped_spans=lambda: self._tracing.dropped_spans,
+                security=self._security.report,
             )
         )
         self._requests = OpenAIRequests(
@@ -117,6 +120,7 @@ class App:
                 _background(self.readiness.poll(self._engine, on_up=self._learn_engine))
             )
             await stack.enter_async_context(_background(self._live_file.follow()))
+            await stack.enter_async_context(_background(self._security.follow()))
             await stack.enter_async_context(_background(self.pipeline.gain.follow()))
             await stack.enter_async_context(_background(self._exchange.follow()))
             await self._ops.start()
@@ -153,6 +157,7 @@ class App:
             engine=EngineReport(healthy=readiness.engine_healthy, message=readiness.engine_message),
             queue=self.pipeline.snapshot(),
             predictor=self._predictor_report(),
+            security=self._security.report(),
         )
 
     def _pipeline(self, live: LiveConfig, *, announce_s: float) -> Pipeline:
@@ -208,9 +213,7 @@ class App:
             metrics=self._metrics.render,
             queued=lambda: self.pipeline.snapshot().queued_requests,
         )
-        settings = HttpSettings(
-            host=listen.host, port=listen.http_port, tenant_header=self._static.tenant_header
-        )
+        settings = HttpSettings(host=listen.host, port=listen.http_port, security=self._security)
         return HttpDoor(self.pipeline, self._requests, passthrough=passthrough, settings=settings)
 
     def _grpc_door(self) -> GrpcDoor:
@@ -219,10 +222,9 @@ class App:
             self.pipeline,
             self._requests,
             model=static.model.name,
-            tenant_header=static.tenant_header,
+            callers=self._security.callers,
         )
-        listen = static.listen
-        return GrpcDoor(service, self.readiness, host=listen.host, port=listen.grpc_port)
+        return GrpcDoor(service, self.readiness, listen=static.listen, security=self._security)
 
     def _ops_server(self) -> OpsServer:
         sources = OpsSources(

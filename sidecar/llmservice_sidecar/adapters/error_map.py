@@ -49,6 +49,7 @@ ERROR_ROWS: Final[Mapping[Reason, ErrorRow]] = {
     ),
     Reason.TOO_LARGE: ErrorRow(400, _INVALID, "too_large", "INVALID_ARGUMENT"),
     Reason.INVALID: ErrorRow(400, _INVALID, "invalid_value", "INVALID_ARGUMENT"),
+    Reason.UNAUTHENTICATED: ErrorRow(401, _INVALID, "invalid_api_key", "UNAUTHENTICATED"),
     Reason.DRAINING: ErrorRow(503, _SERVER, "draining", "UNAVAILABLE"),
     Reason.DEADLINE: ErrorRow(504, _TIMEOUT, "deadline_exceeded", "DEADLINE_EXCEEDED"),
     Reason.QUEUE_TIMEOUT: ErrorRow(504, _TIMEOUT, "deadline_exceeded", "DEADLINE_EXCEEDED"),
@@ -118,7 +119,7 @@ def http_error(error: LLMServiceError) -> HttpError:
             param=invalid.param if invalid else None,
             code=invalid.code if invalid else row.code,
         ),
-        headers=retry_headers(retry_after_of(error)),
+        headers=retry_headers(retry_after_of(error)) | _challenge(row),
     )
 
 
@@ -164,6 +165,11 @@ def retry_headers(retry_after_s: float | None) -> dict[str, str]:
         "retry-after": str(max(1, math.ceil(retry_after_s))),
         "retry-after-ms": str(max(1, math.ceil(retry_after_s * 1000))),
     }
+
+
+def _challenge(row: ErrorRow) -> dict[str, str]:
+    """What HTTP wants beside every 401."""
+    return {"WWW-Authenticate": "Bearer"} if row.http_status == HTTPStatus.UNAUTHORIZED else {}
 
 
 class _EngineErrorDetail(msgspec.Struct):

@@ -19,8 +19,12 @@ from grpc_health.v1.health_pb2_grpc import (
 )
 from grpc_reflection.v1alpha import reflection
 from llmservice_api.names import GRPC_SERVICE
+from llmservice_api.sidecar_config import ListenConfig
 
+from llmservice_sidecar.adapters.door_security import DoorSecurity
+from llmservice_sidecar.adapters.grpc_auth import KnownCallers
 from llmservice_sidecar.adapters.grpc_service import InferenceService
+from llmservice_sidecar.adapters.grpc_tls import server_credentials
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc import (
     add_InferenceServiceServicer_to_server,  # pyright: ignore[reportUnknownVariableType] - generated
 )
@@ -60,17 +64,23 @@ class GrpcDoor:
     """Serves InferenceService, health and reflection on one port."""
 
     def __init__(
-        self, service: InferenceService, readiness: Watchable, *, host: str, port: int
+        self,
+        service: InferenceService,
+        readiness: Watchable,
+        *,
+        listen: ListenConfig,
+        security: DoorSecurity,
     ) -> None:
         self._service = service
+        self._security = security
         self._readiness = readiness
         self._health = _HealthReporter()
-        self._host = host
+        self._host = listen.host
         self._server: grpc.aio.Server | None = None
         self._parted: list[grpc.aio.Server] = []
         self._turns: set[asyncio.Task[None]] = set()
         self._turning = asyncio.Lock()
-        self.port = port  # after `start` the real one
+        self.port = listen.grpc_port  # after `start` the real one
 
     async def start(self) -> None:
         """Listen. Raises OSError naming the address when it is taken."""
@@ -108,13 +118,18 @@ class GrpcDoor:
 
     async def _listening(self) -> grpc.aio.Server:
         # Made here and not before: an aio server belongs to the loop that runs.
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        security = self._security
+        interceptors = [KnownCallers(security.callers)] if security.asks_for_keys else []
+        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
         add_InferenceServiceServicer_to_server(self._service, server)
         add_HealthServicer_to_server(self._health.servicer, server)
         reflection.enable_server_reflection(SERVICES, server)
         address = f"{self._host}:{self.port}"
         try:
-            self.port = server.add_insecure_port(address)
+            if security.tls is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, server_credentials(security.tls))
         except RuntimeError as error:
             raise OSError(f"cannot listen for gRPC on {address}: {error}") from error
         await server.start()

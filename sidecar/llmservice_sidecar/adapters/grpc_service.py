@@ -20,8 +20,9 @@ from llmservice_api.names import GRPC_SERVICE
 from llmservice_api.status_report import QueueReport
 from opentelemetry.context import Context
 
-from llmservice_sidecar.adapters.client_hints import tenant_of
+from llmservice_sidecar.adapters.callers import Callers
 from llmservice_sidecar.adapters.grpc_answer import AnswerReader
+from llmservice_sidecar.adapters.grpc_auth import text_metadata
 from llmservice_sidecar.adapters.grpc_errors import Call, abort
 from llmservice_sidecar.adapters.grpc_queue import duration, queue_state, queued
 from llmservice_sidecar.adapters.grpc_request import (
@@ -91,18 +92,18 @@ class InferenceService(InferenceServiceServicer):
         requests: OpenAIRequests,
         *,
         model: str,
-        tenant_header: str,
+        callers: Callers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipeline = pipeline
         self._requests = requests
         self._model = model
-        self._tenant_header = tenant_header.lower()
+        self._callers = callers
         self._clock = clock
 
     async def Generate(self, request: pb.GenerateRequest, context: Call) -> None:  # noqa: N802 - the proto's name
         """Queue, generate, stream."""
-        metadata = _metadata(context)
+        metadata = text_metadata(context.invocation_metadata())
         async with _errors_as_status(context):
             call = self._call(request, context, metadata)
             await _Generation(self._pipeline, call, context, clock=self._clock).run(metadata)
@@ -146,7 +147,7 @@ class InferenceService(InferenceServiceServicer):
         known = CallContext(
             request_id=RequestId(chosen),
             timeout_s=_timeout_s(context),
-            tenant=tenant_of(metadata.get(self._tenant_header)),
+            tenant=self._callers.tenant(metadata),
             priority=request.priority or metadata.get(PRIORITY_HINT),
         )
         try:
@@ -266,12 +267,6 @@ def _without_content(
         query=PredictionQuery(text="", prompt_tokens=0, endpoint="generate", model=model),
         operation="chat" if is_chat else "text_completion",
     )
-
-
-def _metadata(context: Call) -> dict[str, str]:
-    return {
-        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
-    }
 
 
 def _timeout_s(context: Call) -> float | None:

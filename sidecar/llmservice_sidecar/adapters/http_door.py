@@ -12,7 +12,9 @@ from aiohttp import web
 from opentelemetry.context import Context
 
 from llmservice_sidecar.adapters import http_headers
+from llmservice_sidecar.adapters.door_security import DoorSecurity
 from llmservice_sidecar.adapters.error_map import HttpError, http_error
+from llmservice_sidecar.adapters.http_auth import TENANT, known_callers
 from llmservice_sidecar.adapters.http_errors import in_openai_shape, response_of
 from llmservice_sidecar.adapters.http_passthrough import PassThrough
 from llmservice_sidecar.adapters.openai_request import ENDPOINTS, CallContext, OpenAIRequests
@@ -31,11 +33,11 @@ _SHUTDOWN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """Where the door listens and which header names the tenant."""
+    """Where the door listens and what guards it."""
 
     host: str
     port: int
-    tenant_header: str
+    security: DoorSecurity
 
 
 class HttpDoor:
@@ -52,7 +54,10 @@ class HttpDoor:
         self._pipeline = pipeline
         self._requests = requests
         self._settings = settings
-        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[in_openai_shape])
+        app = web.Application(
+            client_max_size=MAX_BODY_BYTES,
+            middlewares=[in_openai_shape, known_callers(settings.security.callers)],
+        )
         for path in ENDPOINTS:
             app.router.add_post(path, self._scheduled(path))
         passthrough.add_to(app)
@@ -67,10 +72,12 @@ class HttpDoor:
 
     async def start(self) -> None:
         """Listen. Raises OSError naming the address when it is taken."""
-        host, port = self._settings.host, self._settings.port
+        host, port, tls = self._settings.host, self._settings.port, self._settings.security.tls
+        context = None if tls is None else tls.http_context()
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port, backlog=1024).start()
+            site = web.TCPSite(self._runner, host, port, backlog=1024, ssl_context=context)
+            await site.start()
         except OSError as error:
             await self._runner.cleanup()
             raise OSError(
@@ -113,11 +120,6 @@ class HttpDoor:
         """What serves the calls."""
         return self._pipeline
 
-    @property
-    def tenant_header(self) -> str:
-        """The header that names the tenant."""
-        return self._settings.tenant_header
-
 
 class _Conversation:
     """One request of a scheduled endpoint and its answer."""
@@ -144,7 +146,7 @@ class _Conversation:
         data = await self._request.read()
         try:
             context = http_headers.call_context(
-                self._request.headers, request_id=self._id, tenant_header=self._door.tenant_header
+                self._request.headers, request_id=self._id, tenant=self._request[TENANT]
             )
             return self._door.parse(path, data, context)
         except InvalidRequest as error:

@@ -1,4 +1,4 @@
-"""What an HTTP client says beside the body: its request id, deadline, tenant and priority."""
+"""What an HTTP client says beside the body: its request id, deadline and priority."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from llmservice_sidecar.adapters.client_hints import tenant_of
 from llmservice_sidecar.adapters.openai_request import CallContext
 from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.request import RequestId
@@ -28,13 +27,13 @@ def request_id(headers: Mapping[str, str]) -> RequestId:
 
 
 def call_context(
-    headers: Mapping[str, str], *, request_id: RequestId, tenant_header: str
+    headers: Mapping[str, str], *, request_id: RequestId, tenant: str | None
 ) -> CallContext:
     """What the headers say of a call. Raises InvalidRequest naming the header."""
     return CallContext(
         request_id=request_id,
         timeout_s=_timeout_s(headers.get(TIMEOUT_MS)),
-        tenant=tenant_of(headers.get(tenant_header)),
+        tenant=tenant,
         priority=headers.get(PRIORITY_HINT),
     )
 

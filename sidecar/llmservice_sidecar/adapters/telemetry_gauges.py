@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from llmservice_api.status_report import ModelPredictionReport, PredictorReport, QueueReport
+from llmservice_api.status_report import (
+    ModelPredictionReport,
+    PredictorReport,
+    QueueReport,
+    SecurityReport,
+)
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -21,6 +26,7 @@ class Gauges:
     engine_up: Callable[[], bool]
     draining: Callable[[], bool]
     dropped_spans: Callable[[], int]
+    security: Callable[[], SecurityReport]
 
 
 class GaugeCollector(Collector):
@@ -44,6 +50,7 @@ class GaugeCollector(Collector):
         yield _gauge(
             names.METRIC_DRAINING, "1 while the pod is leaving.", float(self._gauges.draining())
         )
+        yield from _security_gauges(self._gauges.security())
         yield CounterMetricFamily(
             names.METRIC_SPANS_DROPPED,
             "Sampled spans that were not exported.",
@@ -121,6 +128,24 @@ def _model_gauges(models: Mapping[str, ModelPredictionReport]) -> Iterator[Metri
             if share is not None:
                 coverage.add_metric([name, quantile], share)
     yield from (tau, trusted, coverage)
+
+
+def _security_gauges(security: SecurityReport) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        names.METRIC_UNAUTHENTICATED,
+        "Requests refused for want of a known API key.",
+        value=security.unauthenticated,
+    )
+    refused = GaugeMetricFamily(
+        names.METRIC_SECRET_REFUSED,
+        "1 while a mounted Secret, or a part of it, is not in use; /status says why.",
+        labels=[names.LABEL_SECRET],
+    )
+    if security.api_keys is not None:
+        refused.add_metric(["api_keys"], float(bool(security.api_keys_error)))
+    if security.tls:
+        refused.add_metric(["tls"], float(bool(security.tls_error)))
+    yield refused
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

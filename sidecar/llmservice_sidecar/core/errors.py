@@ -14,6 +14,7 @@ class Reason(StrEnum):
     QUEUED_TOKENS = "queued_tokens"
     TOO_LARGE = "too_large"  # wants more slots than the limit
     INVALID = "invalid_request"
+    UNAUTHENTICATED = "unauthenticated"  # no known API key
     DRAINING = "draining"
     QUEUE_SHARE = "queue_share"  # gave its place in a full queue to another tenant or priority
     DEADLINE = "deadline"
@@ -60,6 +61,10 @@ class InvalidRequest(LLMServiceError):
         super().__init__(Reason.INVALID, message)
         self.param = param
         self.code = code
+
+
+class Unauthenticated(LLMServiceError):
+    """The caller has no known API key. The text never quotes what it sent."""
 
 
 class EngineError(LLMServiceError):

@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc.aio
 from fakes.pipeline import ScriptedAnswer, ScriptedPipeline
-from llmservice_api.sidecar_config import ModelConfig
+from llmservice_api.sidecar_config import ListenConfig, ModelConfig, SecurityConfig
+from llmservice_sidecar.adapters.door_security import DoorSecurity
 from llmservice_sidecar.adapters.grpc_door import GrpcDoor
 from llmservice_sidecar.adapters.grpc_service import InferenceService
 from llmservice_sidecar.adapters.openai_request import OpenAIRequests
@@ -57,16 +58,28 @@ class OpenDoor:
     channel: grpc.aio.Channel
     port: int
     server: GrpcDoor
+    security: DoorSecurity
 
 
 @asynccontextmanager
 async def door(
-    pipeline: ScriptedPipeline, readiness: SwitchedReadiness | None = None
+    pipeline: ScriptedPipeline,
+    readiness: SwitchedReadiness | None = None,
+    *,
+    security: SecurityConfig | None = None,
 ) -> AsyncGenerator[OpenDoor]:
     requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=["out_len"])
-    service = InferenceService(pipeline, requests, model="tiny", tenant_header="X-Tenant")
-    server = GrpcDoor(service, readiness or SwitchedReadiness(), host="127.0.0.1", port=0)
+    guard = DoorSecurity(security or SecurityConfig(), tenant_header="X-Tenant")
+    service = InferenceService(pipeline, requests, model="tiny", callers=guard.callers)
+    server = GrpcDoor(
+        service,
+        readiness or SwitchedReadiness(),
+        listen=ListenConfig(host="127.0.0.1", grpc_port=0),
+        security=guard,
+    )
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield OpenDoor(InferenceServiceStub(channel), channel, server.port, server)
-    await server.close()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield OpenDoor(InferenceServiceStub(channel), channel, server.port, server, guard)
+    finally:
+        await server.close()

@@ -23,7 +23,8 @@ from integration.sidecar.grpc_doors import (
     door,
 )
 from llmservice_api.names import GRPC_SERVICE
-from llmservice_api.sidecar_config import ModelConfig
+from llmservice_api.sidecar_config import ListenConfig, ModelConfig, SecurityConfig
+from llmservice_sidecar.adapters.door_security import DoorSecurity
 from llmservice_sidecar.adapters.grpc_door import GrpcDoor
 from llmservice_sidecar.adapters.grpc_service import InferenceService
 from llmservice_sidecar.adapters.openai_request import OpenAIRequests
@@ -106,7 +107,9 @@ async def refusal(stub: Any) -> grpc.StatusCode:
 async def test_a_taken_port_is_named() -> None:
     async with door(answered()) as opened:
         requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=[])
-        service = InferenceService(answered(), requests, model="tiny", tenant_header="t")
-        second = GrpcDoor(service, SwitchedReadiness(), host="127.0.0.1", port=opened.port)
+        guard = DoorSecurity(SecurityConfig(), tenant_header="t")
+        service = InferenceService(answered(), requests, model="tiny", callers=guard.callers)
+        listen = ListenConfig(host="127.0.0.1", grpc_port=opened.port)
+        second = GrpcDoor(service, SwitchedReadiness(), listen=listen, security=guard)
         with pytest.raises(OSError, match=f"cannot listen for gRPC on 127.0.0.1:{opened.port}"):
             await second.start()

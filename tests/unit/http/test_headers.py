@@ -9,8 +9,6 @@ from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.request import RequestId
 from multidict import CIMultiDict
 
-TENANT_HEADER = "X-Team"
-
 
 def test_a_name_is_kept_up_to_its_bound() -> None:
     assert tenant_of("search") == "search"
@@ -36,16 +34,14 @@ def test_unfit_names_become_short_ones_that_differ(one: str, other: str) -> None
     assert made == tenant_of(one) != tenant_of(other)
 
 
-def test_headers_say_tenant_priority_and_deadline() -> None:
-    headers = CIMultiDict(
-        {"x-team": "search", "X-LLMService-Priority": "batch", "x-request-timeout-ms": "1500"}
-    )
-    context = call_context(headers, request_id=RequestId("a"), tenant_header=TENANT_HEADER)
+def test_headers_say_priority_and_deadline() -> None:
+    headers = CIMultiDict({"X-LLMService-Priority": "batch", "x-request-timeout-ms": "1500"})
+    context = call_context(headers, request_id=RequestId("a"), tenant="search")
     assert (context.tenant, context.priority, context.timeout_s) == ("search", "batch", 1.5)
 
 
 def test_absent_headers_say_nothing() -> None:
-    context = call_context(CIMultiDict(), request_id=RequestId("a"), tenant_header=TENANT_HEADER)
+    context = call_context(CIMultiDict(), request_id=RequestId("a"), tenant=None)
     assert (context.tenant, context.priority, context.timeout_s) == (None, None, None)
 
 
@@ -53,5 +49,5 @@ def test_absent_headers_say_nothing() -> None:
 def test_a_timeout_that_is_none_is_refused_by_its_name(given: str) -> None:
     headers = CIMultiDict({"x-request-timeout-ms": given})
     with pytest.raises(InvalidRequest, match="from 1 to 86400000") as refused:
-        call_context(headers, request_id=RequestId("a"), tenant_header=TENANT_HEADER)
+        call_context(headers, request_id=RequestId("a"), tenant="search")
     assert refused.value.param == "x-request-timeout-ms"

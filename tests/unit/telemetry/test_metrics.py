@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from llmservice_api.status_report import ModelPredictionReport, PredictorReport, QueueReport
+from llmservice_api.status_report import (
+    ModelPredictionReport,
+    PredictorReport,
+    QueueReport,
+    SecurityReport,
+)
 from llmservice_sidecar.adapters.telemetry_gauges import Gauges
 from llmservice_sidecar.adapters.telemetry_merge import merge_engine_metrics
 from llmservice_sidecar.adapters.telemetry_metrics import PrometheusMetrics
@@ -75,6 +80,7 @@ def watched(
             predictor=lambda: predictor,
             engine_up=lambda: True,
             draining=lambda: False,
+            security=SecurityReport,
             dropped_spans=lambda: 3,
         )
     )
@@ -197,6 +203,7 @@ def test_each_known_model_has_its_rank_and_coverage() -> None:
             predictor=lambda: predictor,
             engine_up=lambda: True,
             draining=lambda: False,
+            security=SecurityReport,
             dropped_spans=lambda: 0,
         )
     )
