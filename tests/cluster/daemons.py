@@ -26,6 +26,11 @@ _USERS: Final = {
 }
 
 
+def audit_log(home: Path) -> Path:
+    """Where the API server says who asked it for what."""
+    return home / "logs" / "audit.log"
+
+
 def _layout(home: Path) -> flags.Layout:
     return flags.Layout(
         keys=home / "keys",
@@ -43,6 +48,8 @@ def write_configuration(home: Path, *, pause: str, cni: Path) -> None:
     networks = layout.state / "cni"
     networks.mkdir(parents=True, exist_ok=True)
     (home / "logs").mkdir(exist_ok=True)
+    audit_log(home).unlink(missing_ok=True)
+    (layout.state / "audit.json").write_text(json.dumps(flags.audit_policy()), encoding="utf-8")
     _write_keys(home, layout)
     # Pods resolve cluster names only, through clusterDNS.
     (layout.state / "resolv.conf").write_text("# empty on purpose\n", encoding="utf-8")
@@ -125,9 +132,15 @@ class Daemons:
             f"--kubelet-certificate-authority={keys / 'ca.crt'}",
             "--kubelet-preferred-address-types=InternalIP",
         ]
-        admission = ["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"]
+        # The second plugin is off by default and on in OpenShift and others: owner references that
+        # block deletion then need rights of their own.
+        plugins = "NodeRestriction,OwnerReferencesPermissionEnforcement"
+        admission = ["--authorization-mode=Node,RBAC", f"--enable-admission-plugins={plugins}"]
         address = [f"--advertise-address={NODE_ADDRESS}"]
-        self._start("kube-apiserver", [*flags.apiserver(inside), *kubelet, *admission, *address])
+        audit = flags.audit(self._layout.state / "audit.json", audit_log(self._home))
+        self._start(
+            "kube-apiserver", [*flags.apiserver(inside), *kubelet, *admission, *address, *audit]
+        )
 
     def start_node(self) -> None:
         """Start everything that needs the API server."""

@@ -60,6 +60,33 @@ def apiserver(layout: Layout) -> list[str]:
     ]
 
 
+def audit_policy() -> dict[str, object]:
+    """Who did what, of the service accounts of installed software; the cluster's own are left out.
+
+    What an operator is granted can then be compared with what it uses.
+    """
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
+    }
+
+
+def audit(policy: Path, log: Path) -> list[str]:
+    """The arguments of kube-apiserver that write one JSON line per request to `log`."""
+    # In one file: whoever reads it wants all of a run.
+    return [
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={log}",
+        "--audit-log-maxsize=2000",
+    ]
+
+
 def controller_manager(layout: Layout, kubeconfig: Path) -> list[str]:
     """The arguments of kube-controller-manager; it listens on no port."""
     return [

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster import machine, namespace, oci
-from cluster.daemons import NAME, SOCKET, Daemons, write_configuration
+from cluster.daemons import NAME, SOCKET, Daemons, audit_log, write_configuration
 from cluster.namespace import Namespace, NamespaceError
 from cluster.tools import NODE, ToolsError, cache_root, ensure
 
@@ -45,6 +45,11 @@ class Node:
     def layout(self) -> Path:
         """The OCI layout through which images reach the node."""
         return self.home / "images"
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON line for each request of a service account."""
+        return audit_log(self.home)
 
     def running(self) -> Namespace | None:
         """The namespace when the node is up."""
@@ -142,6 +147,12 @@ class Node:
             entrypoint=[f"/{program.name}", *arguments],
         )
         self.load([image])
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image that the node has another name."""
+        space = self._required()
+        daemons = Daemons(self.home, space, ensure(NODE))
+        space.run(daemons.ctr("images", "tag", "--force", image, name))
 
     def _required(self) -> Namespace:
         space = self.running()

@@ -7,6 +7,7 @@ The cluster is the one of KUBECONFIG (images must be there), else this machine's
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Generator
 from pathlib import Path
@@ -17,30 +18,45 @@ import pytest
 from cluster.modules import module_of
 from cluster.node import Node, the_node
 from cluster.tools import E2E, ensure
+from e2e.chart import Release
 from e2e.kube import MANIFESTS, Cluster, Kube, given_kubeconfig
 from llmservice_api import __version__, names
 from llmservice_lab.engine.environment import ensure_engine_python
 from llmservice_lab.engine.tiny_model import ensure_tiny_model
 
-ROOT: Final = Path(__file__).parents[2]
 NAMESPACE: Final = "llmservice-e2e"
 TOOLS_NAMESPACE: Final = "llmservice-e2e-tools"
 OPERATOR_NAMESPACE: Final = "llmservice-e2e-system"
-# Never the name under which somebody has really installed it.
-RELEASE: Final = "llmservice-e2e"
 _JAEGER_IMAGE: Final = f"localhost/llmservice-e2e/jaeger:{module_of('jaeger').version}"
 _PUBLIC_JAEGER_IMAGE: Final = f"docker.io/jaegertracing/all-in-one:{module_of('jaeger').version}"
 _UNPACK: Final = (
     "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('/models')"
 )
 _SIDECAR_IMAGE: Final = f"{names.IMAGE_REPOSITORY}/sidecar:{__version__}"
+_ENGINE: Final = f"{names.IMAGE_REPOSITORY}/engine-cpu:{__version__}"
+# The same image by another name, for a change of the image that changes nothing else.
+_OTHER_ENGINE: Final = f"{_ENGINE}-other"
+# Against a cluster of your own: push it there, or name one that is there.
+_OTHER_ENGINE_VARIABLE: Final = "LLMSERVICE_E2E_OTHER_ENGINE"
+# In this order; what is not named comes between the two groups.
+_FIRST: Final = ("test_first_path.py", "test_lifecycle.py")
+_LAST: Final = ("test_rights.py", "test_uninstall.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test the time that a cold cluster needs; the default suits unit tests."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(1500))
+    """Give every test the time that a cold cluster needs, and the files their order."""
+    ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(1500))
+    # Stable: the tests of a file stay as they are.
+    items[:] = [item for item in items if item not in ours] + sorted(ours, key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.name
+    if name in _FIRST:
+        return _FIRST.index(name) - len(_FIRST)
+    return 1 + _LAST.index(name) if name in _LAST else 0
 
 
 @pytest.fixture(scope="session")
@@ -50,13 +66,25 @@ def cluster() -> Generator[Cluster]:
     given = given_kubeconfig()
     node = the_node()
     if given is not None and given != node.kubeconfig:
-        yield Cluster(Kube(programs["kubectl"], given), programs, _PUBLIC_JAEGER_IMAGE)
+        yield Cluster(
+            Kube(programs["kubectl"], given),
+            programs,
+            jaeger_image=_PUBLIC_JAEGER_IMAGE,
+            other_engine=os.environ.get(_OTHER_ENGINE_VARIABLE, _OTHER_ENGINE),
+            audit_log=None,
+        )
         return
     was_up = node.running() is not None
     node.up()
     try:
         _load_images(node, programs)
-        yield Cluster(Kube(programs["kubectl"], node.kubeconfig), programs, _JAEGER_IMAGE)
+        yield Cluster(
+            Kube(programs["kubectl"], node.kubeconfig),
+            programs,
+            jaeger_image=_JAEGER_IMAGE,
+            other_engine=_OTHER_ENGINE,
+            audit_log=node.audit_log,
+        )
     finally:
         if not was_up:
             node.down()
@@ -67,6 +95,7 @@ def cluster() -> Generator[Cluster]:
 def _load_images(node: Node, programs: dict[str, Path]) -> None:
     node.load_ours(("operator", "sidecar", "engine-cpu"))
     node.load_program(_JAEGER_IMAGE, programs["jaeger"])
+    node.tag(_ENGINE, _OTHER_ENGINE)
 
 
 @pytest.fixture(scope="session")
@@ -76,23 +105,23 @@ def kube(cluster: Cluster) -> Kube:
 
 
 @pytest.fixture(scope="session")
-def operator(kube: Kube) -> Generator[str]:
-    """The operator, installed from the chart in a restricted namespace; yields its namespace."""
+def release(kube: Kube) -> Generator[Release]:
+    """The operator, installed from the chart in a restricted namespace."""
     kube.namespace(OPERATOR_NAMESPACE, level="restricted")
     with helm.Config(kubeconfig_path=kube.kubeconfig, namespace=OPERATOR_NAMESPACE) as config:
-        # What a run that was killed has left; the definition is kept by the chart on purpose.
-        config.uninstall(RELEASE, ignore_not_found=True, wait="watcher", timeout=60)
-        config.install(
-            ROOT / "charts" / "llmservice",
-            RELEASE,
-            {"crds": {"keep": False}},
-            namespace=OPERATOR_NAMESPACE,
-            wait="watcher",
-            timeout=120,
-        )
-        yield OPERATOR_NAMESPACE
-        config.uninstall(RELEASE, wait="watcher", timeout=60)
+        release = Release(config, OPERATOR_NAMESPACE)
+        # What a run that was killed has left.
+        release.uninstall()
+        release.install()
+        yield release
+        release.uninstall()
     kube.run("delete", "namespace", OPERATOR_NAMESPACE, "--timeout=60s")
+
+
+@pytest.fixture(scope="session")
+def operator(release: Release) -> str:
+    """The namespace of the installed operator."""
+    return release.namespace
 
 
 @pytest.fixture(scope="session")
@@ -141,5 +170,6 @@ def _archive(model: Path) -> bytes:
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(model, arcname="tiny", filter=readable)
+        for name in ("tiny", "other"):
+            archive.add(model, arcname=name, filter=readable)
     return buffer.getvalue()

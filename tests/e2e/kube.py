@@ -32,7 +32,7 @@ class Kube:
     def run(self, *arguments: str, stdin: bytes | None = None, timeout_s: float = 120) -> str:
         """Run kubectl and return its output."""
         done = subprocess.run(
-            self._command(*arguments),
+            self.command(*arguments),
             input=stdin,
             capture_output=True,
             check=False,
@@ -82,7 +82,7 @@ class Kube:
     @contextmanager
     def forward(self, target: str, port: int, *, namespace: str) -> Generator[str]:
         """A port of a Service or pod as `127.0.0.1:PORT` on this machine."""
-        command = self._command("port-forward", "-n", namespace, target, f":{port}")
+        command = self.command("port-forward", "-n", namespace, target, f":{port}")
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -97,7 +97,8 @@ class Kube:
                 process.terminate()
                 process.wait(timeout=_FORWARD_TIMEOUT_S)
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """A command line of kubectl for this cluster."""
         return [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", *arguments]
 
 
@@ -108,6 +109,8 @@ class Cluster:
     kube: Kube
     programs: dict[str, Path]
     jaeger_image: str
+    other_engine: str  # the CPU engine's image under another name
+    audit_log: Path | None  # what service accounts did; None: this cluster does not tell
 
 
 def given_kubeconfig() -> Path | None:
