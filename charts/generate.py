@@ -1,4 +1,7 @@
-"""Generates what the chart has copies of: the CRD and the version. Run by `make generate`."""
+"""Generates what the chart has copies of (CRD, version) and the tables of docs/chart.md.
+
+Run by `make generate`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from describe_values import describe
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 CRD: Final = ROOT / "crds" / "llmservice.yaml"
 CHART: Final = ROOT / "charts" / "llmservice"
 COPY: Final = CHART / "templates" / "crds" / "llmservice.yaml"
+PAGE: Final = ROOT / "docs" / "chart.md"
+_MARKS: Final = ("<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n")
 _NAME: Final = "  name: llmservices.llmservice.dev\n"
 _KEEP: Final = """\
   {{- if .Values.crds.keep }}
@@ -36,6 +43,19 @@ def with_version(chart: str, version: str) -> str:
     return re.sub(r"^(version|appVersion): .*$", rf"\g<1>: {version}", chart, flags=re.MULTILINE)
 
 
+def with_values(page: str, values: str) -> str:
+    """The page with the tables of all values between its two marks.
+
+    Raises ValueError when the page has not exactly one of each mark, in their order.
+    """
+    begin, end = _MARKS
+    if (page.count(begin), page.count(end)) != (1, 1) or page.index(begin) > page.index(end):
+        raise ValueError(f"{PAGE}: expected one {begin.strip()!r} above one {end.strip()!r}")
+    before, rest = page.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{describe(values)}\n{end}{after}"
+
+
 def main() -> int:
     """Write the copies."""
     source = (ROOT / "operator" / "llmservice_api" / "__init__.py").read_text(encoding="utf-8")
@@ -47,6 +67,9 @@ def main() -> int:
     chart = CHART / "Chart.yaml"
     text = with_version(chart.read_text(encoding="utf-8"), version.group(1))
     chart.write_text(text, encoding="utf-8")
+    values = (CHART / "values.yaml").read_text(encoding="utf-8")
+    page = with_values(PAGE.read_text(encoding="utf-8"), values)
+    PAGE.write_text(page, encoding="utf-8")
     return 0
 
 
