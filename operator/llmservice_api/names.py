@@ -12,6 +12,7 @@ PLURAL: Final = "llmservices"
 SHORT_NAME: Final = "llmsvc"
 
 FIELD_MANAGER: Final = "llmservice-operator"
+METRIC_BACKLOG: Final = "llmservice_backlog_seconds"  # of one replica; autoscalers ask for it
 LABEL_WORKER_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"  # "0" is the leader
 LABEL_NAME: Final = f"{GROUP}/name"  # the LLMService that owns an object
 ANNOTATION_STATIC_HASH: Final = f"{GROUP}/static-config-hash"
@@ -29,6 +30,7 @@ PORT_OPS: Final = 9090
 PORT_OPERATOR: Final = 8081  # the operator's own, for autoscalers and activators
 PORT_ADMIN: Final = 9091
 PORT_ENGINE: Final = 8001
+PORT_GROUP: Final = 29501  # on the leader of a replica of several nodes, for its workers
 
 # Of the activator, two for each service that may sleep: below the kernel's range for clients.
 ACTIVATOR_FIRST_PORT: Final = 10_000
@@ -49,8 +51,8 @@ PREDICTOR_SNAPSHOT_FILE: Final = "snapshot.safetensors"
 # A volume of fetch, sidecar and engine: links to what was delivered, and how far it is.
 DELIVERY_DIR: Final = "/run/llmservice"
 PROGRESS_FILE: Final = "progress.json"
-MODEL_DIR: Final = "/mnt/models"
 MODEL_LINK: Final = "model"
+CACHE_DIR: Final = "/var/cache/llmservice"  # downloads; replicas may share it
 
 IMAGE_REPOSITORY: Final = "ghcr.io/llmservice"
 IMAGES: Final = ("operator", "sidecar", "engine", "engine-cpu")

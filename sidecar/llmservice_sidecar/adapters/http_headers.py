@@ -32,13 +32,15 @@ def call_context(
     """What the headers say of a call. Raises InvalidRequest naming the header."""
     return CallContext(
         request_id=request_id,
-        timeout_s=_timeout_s(headers.get(TIMEOUT_MS)),
+        timeout_s=timeout_s(headers),
         tenant=tenant,
         priority=headers.get(PRIORITY_HINT),
     )
 
 
-def _timeout_s(given: str | None) -> float | None:
+def timeout_s(headers: Mapping[str, str]) -> float | None:
+    """The client's time limit. Raises InvalidRequest naming the header."""
+    given = headers.get(TIMEOUT_MS)
     if given is None:
         return None
     if not given.isascii() or not given.isdigit() or not 0 < int(given[:12]) <= MAX_TIMEOUT_MS:
