@@ -1,6 +1,7 @@
 """`python -m llmservice_operator`: run the operator until SIGTERM.
 
-Run exactly one (a Deployment of one replica with strategy Recreate).
+Of several that share a Lease one works and the others stand by. It exits with 1 when it cannot go
+on, for example because it has lost the Lease.
 """
 
 from __future__ import annotations
@@ -8,18 +9,21 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from collections.abc import Sequence
-from typing import Final
+from pathlib import Path
 
 import kopf
 from llmservice_api import __version__, names
+from prometheus_client import disable_created_metrics
 
+from llmservice_operator import structured_log
+from llmservice_operator.defaults import NO_DEFAULTS, Defaults, DefaultsError, read_defaults
 from llmservice_operator.handlers import registry_for
+from llmservice_operator.leader_election import Terms
 from llmservice_operator.operator_process import OperatorProcess
 from llmservice_operator.service import Images
 from llmservice_operator.settings import OperatorSettings, default_images
-
-_LOG_FORMATS: Final = {"text": kopf.LogFormat.FULL, "json": kopf.LogFormat.JSON}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,17 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # kopf asks for the user's name, and a numeric user has no passwd entry.
     os.environ.setdefault("LOGNAME", "llmservice")
     port = settings.liveness_port
-    kopf.configure(verbose=given.verbose, log_format=_LOG_FORMATS[given.log_format])
+    kopf.configure(verbose=given.verbose)
+    structured_log.use(given.log_format)
     if not given.verbose:
-        # One line for every event that only names a service.
-        logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+        # One line for every event that only names a service, and for every probe.
+        for name in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    disable_created_metrics()  # a second series for each, which nobody asks for
+    process = OperatorProcess(settings)
     kopf.run(
-        registry=registry_for(OperatorProcess(settings), settings),
+        registry=registry_for(process, settings),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
         liveness_endpoint=None if port is None else f"http://0.0.0.0:{port}/healthz",
     )
+    if process.failed:
+        sys.exit(1)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     images = default_images()
     made = argparse.ArgumentParser(
         prog="python -m llmservice_operator",
-        description="Operator of LLMService objects. Run exactly one: two would fight.",
+        description="Operator of LLMService objects. Of several one works: who holds the Lease.",
     )
     made.add_argument("--version", action="version", version=__version__)
     made.add_argument(
@@ -55,6 +65,27 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="watch this namespace only (repeatable); without it the whole cluster",
+    )
+    made.add_argument(
+        "--lease", default=names.FIELD_MANAGER, help="name of the Lease (default: %(default)s)"
+    )
+    made.add_argument(
+        "--lease-namespace",
+        help="default: $POD_NAMESPACE, else the first --namespace, else `default`",
+    )
+    made.add_argument(
+        "--lease-seconds",
+        type=_lease_seconds,
+        default=Terms().duration_s,
+        help="after so long without a sign of the holder another takes over (default: %(default)g)",
+    )
+    made.add_argument(
+        "--defaults",
+        type=_defaults,
+        default=NO_DEFAULTS,
+        metavar="FILE",
+        help="JSON or YAML with engineResources, sidecarResources and tracing for services "
+        "that leave them out",
     )
     made.add_argument("--sidecar-image", default=images.sidecar, help="default: %(default)s")
     made.add_argument("--engine-image", default=images.engine, help="default: %(default)s")
@@ -72,14 +103,17 @@ def parser() -> argparse.ArgumentParser:
         "--http-port",
         type=int,
         default=names.PORT_OPERATOR,
-        help="port of /backlog, for autoscalers; 0: none (default: %(default)s)",
+        help="port of /metrics and /backlog; 0: none (default: %(default)s)",
     )
     made.add_argument(
         "--backlog-url",
         help="where KEDA reaches /backlog of this operator; without it no ScaledObject is made",
     )
     made.add_argument(
-        "--log-format", choices=tuple(_LOG_FORMATS), default="text", help="default: %(default)s"
+        "--log-format",
+        choices=tuple(structured_log.FORMATTERS),
+        default="text",
+        help="default: %(default)s",
     )
     made.add_argument("--verbose", action="store_true", help="log every event")
     return made
@@ -95,11 +129,38 @@ def settings_of(given: argparse.Namespace) -> OperatorSettings:
     return OperatorSettings(
         images=images,
         image_pull_policy=given.image_pull_policy,
+        defaults=given.defaults,
         namespaces=tuple(given.namespace),
+        lease=given.lease,
+        lease_namespace=_lease_namespace(given),
+        lease_terms=Terms(duration_s=given.lease_seconds),
         liveness_port=given.liveness_port or None,
         http_port=given.http_port or None,
         backlog_url=given.backlog_url,
     )
+
+
+def _lease_namespace(given: argparse.Namespace) -> str:
+    watched: Sequence[str] = given.namespace or ("default",)
+    return given.lease_namespace or os.environ.get("POD_NAMESPACE") or watched[0]
+
+
+def _lease_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    # Less and a busy API server, or a pause of this process, would cost the Lease now and then.
+    if not 3.0 <= seconds <= 300.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 3 to 300")
+    return seconds
+
+
+def _defaults(path: str) -> Defaults:
+    try:
+        return read_defaults(Path(path))
+    except DefaultsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 from typing import Any, Final, Protocol
 
 import kopf
@@ -9,11 +11,13 @@ from llmservice_api import names
 
 from llmservice_operator.cluster import ClusterError, ServiceKey
 from llmservice_operator.kinds import WATCHED
+from llmservice_operator.kube_json import Manifest
 from llmservice_operator.settings import OperatorSettings
 
 _OPTIONAL_GROUPS: Final = frozenset(kind.group for kind in WATCHED if kind.optional)
 # Shorter than the idle timeout of common load balancers, so a watch never dies silently.
 _WATCH_S: Final = 240
+_CHUNK: Final = 250  # objects in one answer of the first listing
 
 
 class Runner(Protocol):
@@ -24,6 +28,11 @@ class Runner(Protocol):
     async def stop(self) -> None: ...
 
     def look_at(self, key: ServiceKey) -> None: ...
+
+    def told(self, manifest: Manifest) -> None: ...
+
+    @property
+    def blind_s(self) -> float: ...
 
     def definitions_changed(self) -> None: ...
 
@@ -56,15 +65,23 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
     async def cleanup(**_: Any) -> None:
         await runner.stop()
 
-    @kopf.on.probe(id="waiting", registry=registry)
-    async def waiting(**_: Any) -> int:
-        return runner.depth
+    _add_probes(registry, runner, blind_after_s=settings.blind_after_s)
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def service_changed(namespace: str | None, name: str, **_: Any) -> None:
+    async def service_changed(
+        namespace: str | None, name: str, body: kopf.Body, resource: kopf.Resource, **_: Any
+    ) -> None:
+        runner.told(_identified(body, resource))
         runner.look_at(ServiceKey(namespace or "", name))
 
-    async def owned_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+    async def owned_changed(
+        namespace: str | None,
+        labels: kopf.Labels,
+        body: kopf.Body,
+        resource: kopf.Resource,
+        **_: Any,
+    ) -> None:
+        runner.told(_identified(body, resource))
         runner.look_at(ServiceKey(namespace or "", labels[names.LABEL_NAME]))
 
     for kind in WATCHED:
@@ -82,8 +99,23 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
         # With rights in single namespaces only the regular look sees what has been installed.
         _watch_definitions(registry, runner)
     # They stay alive in the registry; the names are for kopf's log.
-    _ = login, startup, cleanup, waiting, service_changed
+    _ = login, startup, cleanup, service_changed
     return registry
+
+
+def _add_probes(registry: kopf.OperatorRegistry, runner: Runner, *, blind_after_s: float) -> None:
+    @kopf.on.probe(id="waiting", registry=registry)
+    async def waiting(**_: Any) -> int:
+        return runner.depth
+
+    @kopf.on.probe(id="blindSeconds", registry=registry)
+    async def blind(**_: Any) -> float:
+        if runner.blind_s > blind_after_s:
+            # The probe then answers 500, and the kubelet starts the operator anew.
+            raise kopf.PermanentError(f"an event is missing for {runner.blind_s:.0f} s")
+        return runner.blind_s
+
+    _ = waiting, blind
 
 
 def _watch_definitions(registry: kopf.OperatorRegistry, runner: Runner) -> None:
@@ -95,11 +127,37 @@ def _watch_definitions(registry: kopf.OperatorRegistry, runner: Runner) -> None:
     _ = definition_changed
 
 
+def _identified(body: kopf.Body, resource: kopf.Resource) -> Manifest:
+    """Kind and metadata of what an event is about; a list's items do not say their kind."""
+    api_version = "/".join(filter(None, (resource.group, resource.version)))
+    return {
+        "apiVersion": api_version,
+        "kind": resource.kind,
+        "metadata": {
+            "namespace": body.metadata.namespace,
+            "resourceVersion": body["metadata"]["resourceVersion"],
+        },
+    }
+
+
+class _ForEver(Iterable[float]):
+    """Pauses between attempts to reach the API server: longer and longer, without end.
+
+    kopf's own end after a minute, and the operator with them: an outage of the API server would
+    add an operator in CrashLoopBackOff, which is away for minutes more.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((0.5, 1.0, 2.0, 4.0, 8.0), repeat(10.0))
+
+
 def configure(settings: kopf.OperatorSettings, *, namespaced: bool) -> None:
     """kopf's own settings."""
     # With rights in single namespaces the scan of the cluster fails and is tried for a minute.
     settings.scanning.disabled = namespaced
     settings.posting.enabled = False
+    settings.networking.error_backoffs = _ForEver()
+    settings.watching.chunk_size = _CHUNK
     settings.watching.server_timeout = _WATCH_S
     settings.watching.client_timeout = _WATCH_S + 30
     settings.persistence.finalizer = f"{names.GROUP}/never-used"

@@ -12,11 +12,14 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from llmservice_operator.backlog import Backlogs, UnknownBacklogError, UnknownServiceError
 from llmservice_operator.cluster import ServiceKey
+from llmservice_operator.metrics import CONTENT_TYPE, Metrics
 
 PATH_BACKLOG: Final = "/backlog"
+PATH_METRICS: Final = "/metrics"
 MOST_AT_ONCE: Final = 256  # requests that are being answered
 _BODY_BYTES: Final = 64 * 1024
 _RETRY_AFTER_S: Final = 5
@@ -31,12 +34,16 @@ async def serving(
     *,
     port: int,
     host: str = "0.0.0.0",  # noqa: S104
+    leading: Callable[[], bool] = lambda: True,
 ) -> AsyncGenerator[int]:
     """Serve the routes until the context ends; gives the port, which 0 lets the system choose.
 
+    While not `leading` only the metrics are told: this operator knows nothing of services then.
     Raises OSError naming the address when it is taken.
     """
-    app = web.Application(client_max_size=_BODY_BYTES, middlewares=[_bounded()])
+    app = web.Application(
+        client_max_size=_BODY_BYTES, middlewares=[_only_metrics_unless(leading), _bounded()]
+    )
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
@@ -67,6 +74,15 @@ def backlog_routes(backlogs: Backlogs) -> list[web.AbstractRouteDef]:
     return [web.get(PATH_BACKLOG, backlog)]
 
 
+def metrics_routes(metrics: Metrics) -> list[web.AbstractRouteDef]:
+    """`GET /metrics`, for Prometheus."""
+
+    async def scrape(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    return [web.get(PATH_METRICS, scrape)]
+
+
 def refusal(status: int, message: str) -> web.Response:
     """A JSON answer that says what is wrong."""
     headers = {"Retry-After": str(_RETRY_AFTER_S)} if status == 503 else {}
@@ -74,7 +90,17 @@ def refusal(status: int, message: str) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
-def _bounded() -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def _only_metrics_unless(leading: Callable[[], bool]) -> Middleware:
+    @web.middleware
+    async def only_metrics(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path != PATH_METRICS and not leading():
+            return refusal(503, "this operator stands by; another one holds the Lease")
+        return await handler(request)
+
+    return only_metrics
+
+
+def _bounded() -> Middleware:
     room = asyncio.Semaphore(MOST_AT_ONCE)
 
     @web.middleware

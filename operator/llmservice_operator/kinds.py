@@ -93,6 +93,7 @@ POD: Final = Kind(api_version="v1", kind="Pod", plural="pods")
 OWNED: Final = (
     Kind(api_version="v1", kind="ServiceAccount", plural="serviceaccounts"),
     Kind(api_version="v1", kind="ConfigMap", plural="configmaps"),
+    Kind(api_version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims"),
     SERVICE,
     ENDPOINT_SLICE,
     NETWORK_POLICY,
@@ -115,7 +116,7 @@ WATCHED: Final = (*OWNED, POD)
 
 PLURALS: Final[Mapping[tuple[str, str], str]] = {
     (names.API_VERSION, names.KIND): names.PLURAL,
+    ("coordination.k8s.io/v1", "Lease"): "leases",
     ("v1", "Event"): "events",
-    ("v1", "PersistentVolumeClaim"): "persistentvolumeclaims",
     **{(kind.api_version, kind.kind): kind.plural for kind in WATCHED},
 }

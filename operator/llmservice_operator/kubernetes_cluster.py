@@ -14,12 +14,14 @@ from kubernetes.aio import client, config
 from llmservice_api import names
 
 from llmservice_operator.capabilities import NOTHING_OPTIONAL, Capabilities
-from llmservice_operator.cluster import ClusterError, ObjectRef, Refused, ServiceKey
+from llmservice_operator.cluster import ClusterError, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.kinds import OWNED, PLURALS, Kind
-from llmservice_operator.kube_json import Manifest, entries
+from llmservice_operator.kube_json import Manifest, entries, section
 
 _TIMEOUT_S: Final = 30.0
 _CONNECTIONS: Final = 32
+_PAGE: Final = 500  # objects in one answer: what a page takes of memory is bounded
+_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class KubernetesCluster:
@@ -74,16 +76,10 @@ class KubernetesCluster:
         manager: str = names.FIELD_MANAGER,
     ) -> Manifest:
         """Server-side apply; conflicts are ours to win, because the fields are ours."""
-        metadata = manifest["metadata"]
-        ref = ObjectRef(
-            manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"]
-        )
-        path = f"{_path(ref)}/{subresource}" if subresource else _path(ref)
+        path = "/".join(filter(None, (_path(ref_of(manifest)), subresource)))
         query = [("fieldManager", manager), ("force", "true")]
         live = await self._call("PATCH", path, query=query, body=manifest)
-        if live is None:
-            raise Refused("NotFound", f"{ref.kind} {ref.name} is gone")
-        return live
+        return _found(live, manifest)
 
     async def delete(self, ref: ObjectRef, *, uid: str) -> None:
         """Delete that very object; a successor of the same name stays."""
@@ -95,12 +91,29 @@ class KubernetesCluster:
         found = await self._call("GET", f"/apis/{names.API_VERSION}")
         return any(entry.get("name") == names.PLURAL for entry in entries(found, "resources"))
 
-    async def list_services(self, namespace: str) -> list[ServiceKey]:
-        """Every LLMService in the namespace, in all namespaces when it is empty."""
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Make it; Refused with reason AlreadyExists when there is one."""
+        made = await self._call("POST", _path(ref_of(manifest)._replace(name="")), body=manifest)
+        return _found(made, manifest)
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Write it over that very version; Refused with reason Conflict when it has changed."""
+        return _found(await self._call("PUT", _path(ref_of(manifest)), body=manifest), manifest)
+
+    async def list_services(self, namespace: str) -> AsyncGenerator[Manifest]:
+        """Metadata of every LLMService in the namespace, in all namespaces when it is empty."""
         where = f"/namespaces/{namespace}" if namespace else ""
-        found = await self._call("GET", f"/apis/{names.API_VERSION}{where}/{names.PLURAL}")
-        metadata = [entry["metadata"] for entry in entries(found, "items")]
-        return [ServiceKey(entry["namespace"], entry["name"]) for entry in metadata]
+        path = f"/apis/{names.API_VERSION}{where}/{names.PLURAL}"
+        more = ""
+        while True:
+            query = [("limit", str(_PAGE)), *([("continue", more)] if more else [])]
+            page = await self._call("GET", path, query=query, accept=_METADATA_ONLY)
+            for item in entries(page, "items"):
+                # A list's items carry the kind of their metadata alone.
+                yield {**item, "apiVersion": names.API_VERSION, "kind": names.KIND}
+            more = section(page, "metadata").get("continue") or ""
+            if not more:
+                return
 
     async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
         path = _path(ObjectRef(kind.api_version, kind.kind, key.namespace, ""))
@@ -120,10 +133,11 @@ class KubernetesCluster:
         *,
         query: list[tuple[str, str]] | None = None,
         body: Manifest | None = None,
+        accept: str = "application/json",
     ) -> Manifest | None:
         """One call; None for 404."""
         patch = method == "PATCH"
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         headers["Content-Type"] = "application/apply-patch+yaml" if patch else "application/json"
         api = cast("Any", self._api)  # the generated client is untyped
         try:
@@ -160,6 +174,12 @@ async def connected() -> AsyncGenerator[KubernetesCluster]:
     settings.connection_pool_maxsize = _CONNECTIONS
     async with client.ApiClient(settings) as api:
         yield KubernetesCluster(api)
+
+
+def _found(live: Manifest | None, manifest: Manifest) -> Manifest:
+    if live is None:
+        raise Refused("NotFound", f"{manifest['kind']} {manifest['metadata']['name']} is gone")
+    return live
 
 
 def _path(ref: ObjectRef) -> str:

@@ -31,13 +31,22 @@ class _Target:
 
 
 class Poller:
-    """Keeps the latest answer of every ready pod and tells when one says something new."""
+    """Keeps the latest answer of every ready pod and tells when one says something new.
+
+    `polled` is told how each question ended: answered, late, unreadable or unreachable.
+    """
 
     def __init__(
-        self, fetch: Fetch, *, changed: Callable[[ServiceKey], None], settings: OperatorSettings
+        self,
+        fetch: Fetch,
+        *,
+        changed: Callable[[ServiceKey], None],
+        settings: OperatorSettings,
+        polled: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._fetch = fetch
         self._changed = changed
+        self._polled = polled
         self._settings = settings
         self._targets: dict[ServiceKey, tuple[_Target, ...]] = {}
         self._answers: dict[str, Polled] = {}
@@ -113,13 +122,18 @@ class Poller:
     async def _answer(self, target: _Target) -> Polled:
         try:
             async with asyncio.timeout(self._settings.poll_timeout_s):
-                return Polled(report=decode_report(await self._fetch(target.address)))
+                report = decode_report(await self._fetch(target.address))
         except TimeoutError:
+            self._polled("late")
             return Polled(error=f"no answer in {self._settings.poll_timeout_s:.0f} s")
         except msgspec.DecodeError as error:
+            self._polled("unreadable")
             return Polled(error=f"its report cannot be read: {error}")
         except (aiohttp.ClientError, OSError) as error:
+            self._polled("unreachable")
             return Polled(error=str(error) or type(error).__name__)
+        self._polled("answered")
+        return Polled(report=report)
 
 
 def http_fetch(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
+from llmservice_api import names
 from llmservice_api.spec import SpecError
 
 from llmservice_operator.announcements import announcements
@@ -14,7 +15,13 @@ from llmservice_operator.apply import Applier, is_owned
 from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Condition, Finding, parse_conditions
 from llmservice_operator.desired import desired, workload_possible
-from llmservice_operator.desired.model_source import claim_name
+from llmservice_operator.desired.model_source import needed_claims
+from llmservice_operator.kinds import (
+    DEPLOYMENT,
+    HORIZONTAL_POD_AUTOSCALER,
+    LEADER_WORKER_SET,
+    SCALED_OBJECT,
+)
 from llmservice_operator.kube_json import Manifest, entries, section
 from llmservice_operator.observed import Observed
 from llmservice_operator.polling import Poller
@@ -23,6 +30,10 @@ from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
 _log = logging.getLogger(__name__)
+
+
+_WORKLOADS: Final = frozenset({DEPLOYMENT.kind, LEADER_WORKER_SET.kind})
+_AUTOSCALERS: Final = frozenset({HORIZONTAL_POD_AUTOSCALER.kind, SCALED_OBJECT.kind})
 
 
 class Keeper(Protocol):
@@ -36,6 +47,16 @@ class Keeper(Protocol):
     def forget(self, key: ServiceKey) -> None: ...
 
 
+class Witness(Protocol):
+    """Is told what a look at a service has read and found."""
+
+    def read(self, raw: Manifest) -> None: ...
+
+    def judged(self, key: ServiceKey, conditions: Sequence[Condition]) -> None: ...
+
+    def gone(self, key: ServiceKey) -> None: ...
+
+
 class Reconciler:
     """Acts from live state alone: what event led here does not matter."""
 
@@ -45,12 +66,14 @@ class Reconciler:
         *,
         poller: Poller,
         keepers: Sequence[Keeper],
+        witness: Witness,
         settings: OperatorSettings,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._poller = poller
         self._keepers = keepers
+        self._witness = witness
         self._settings = settings
         self._now = now
         self._applier = Applier(cluster)
@@ -66,12 +89,15 @@ class Reconciler:
             self._poller.forget(key)
             for keeper in self._keepers:
                 keeper.forget(key)
-            self._applier.forget(key.namespace, key.name)
+            self._applier.forget(key)
+            self._witness.gone(key)
             return None
+        self._witness.read(raw)
         before = parse_conditions(entries(raw, "status", "conditions"))
         after = await self._judge(key, raw, before)
         await self._write(raw, after)
         await self._announce(raw, before, after)
+        self._witness.judged(key, after.conditions)
         return self._recheck_s(after)
 
     def _recheck_s(self, after: Status) -> float:
@@ -80,14 +106,13 @@ class Reconciler:
         if after.settled:
             return settings.settled_recheck_s
         patience_s = max(settings.settling_recheck_s, after.calm_s(now=self._now()) / 2)
-        return min(settings.settled_recheck_s, patience_s)
+        return min(settings.unsettled_recheck_s, patience_s)
 
     async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
         labelled = await self._cluster.list_labelled(key)
         live = {ref_of(manifest): manifest for manifest in labelled}
-        workload = live.get(ObjectRef("apps/v1", "Deployment", key.namespace, key.name))
         try:
-            service = parse_service(raw, recorded=recorded_rendering(workload))
+            service = parse_service(raw, recorded=recorded_rendering(_workload(labelled)))
             manifests = desired(service, self._settings, self._cluster.capabilities)
         except SpecError as error:
             # Nothing is touched: what runs keeps running until the spec can be read.
@@ -109,29 +134,36 @@ class Reconciler:
         live: dict[ObjectRef, Manifest],
     ) -> Observed:
         owned = {ref: found for ref, found in live.items() if is_owned(found, service)}
-        made, problem = await self._applier.apply_all(service, manifests, owned)
         # A model that this version cannot serve takes no running pods away.
-        if problem is None and workload_possible(service, self._cluster.capabilities):
+        possible = workload_possible(service, self._cluster.capabilities)
+        if possible:
+            # First: two autoscalers, or one beside our own number of replicas, would fight.
+            await self._applier.prune(manifests, owned, kinds=_AUTOSCALERS)
+        made, problem = await self._applier.apply_all(service, manifests, owned)
+        if problem is None and possible:
             await self._applier.prune(manifests, owned)
         pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")
         key = ServiceKey(service.namespace, service.name)
-        workload = ObjectRef("apps/v1", "Deployment", service.namespace, service.name)
+        wanted = {ref_of(manifest) for manifest in manifests}
+        now = owned | made
+        kept = [found for ref, found in now.items() if ref in wanted or not possible]
         return Observed(
-            workload=made.get(workload) or owned.get(workload),
+            workload=_workload(kept),
+            autoscaler=next((found for found in kept if found["kind"] in _AUTOSCALERS), None),
             capabilities=self._cluster.capabilities,
             pods=pods,
-            claim=await self._claim(service),
+            claims=await self._claims(service),
             polled=self._poller.watch(key, pods),
             problem=problem,
         )
 
-    async def _claim(self, service: Service) -> Manifest | None:
-        name = claim_name(service.spec.model.uri)
-        if name is None:
-            return None
-        return await self._cluster.get(
-            ObjectRef("v1", "PersistentVolumeClaim", service.namespace, name)
-        )
+    async def _claims(self, service: Service) -> dict[str, Manifest]:
+        refs = {
+            name: ObjectRef("v1", "PersistentVolumeClaim", service.namespace, name)
+            for name in needed_claims(service)
+        }
+        found = {name: await self._cluster.get(ref) for name, ref in refs.items()}
+        return {name: claim for name, claim in found.items() if claim is not None}
 
     async def _write(self, raw: Manifest, after: Status) -> None:
         written = after.manifest()
@@ -155,14 +187,22 @@ class Reconciler:
     async def _announce(self, raw: Manifest, before: Sequence[Condition], after: Status) -> None:
         told = announcements(raw, before=before, after=after.conditions, now=self._now())
         for event in told:
-            _log.info(
-                "%s/%s: %s",
-                event["metadata"]["namespace"],
-                raw["metadata"]["name"],
-                event["message"],
-            )
+            _log.info("%s", event["message"], extra={"reason": event["reason"]})
             try:
                 await self._cluster.apply(event)
             except Refused as refusal:
                 # Without rights to Events the status still says everything.
                 _log.warning("no Event could be written: %s", refusal.message)
+
+
+def _workload(found: Iterable[Manifest]) -> Manifest | None:
+    """What makes the pods; only ours says with what it was rendered."""
+    workloads = (one for one in found if one["kind"] in _WORKLOADS)
+    return next(
+        (
+            one
+            for one in workloads
+            if names.ANNOTATION_RENDERING in section(one, "metadata", "annotations")
+        ),
+        None,
+    )

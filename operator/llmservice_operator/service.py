@@ -11,9 +11,10 @@ import msgspec
 from llmservice_api import names
 from llmservice_api.spec import Spec, SpecError, encode_spec, parse_spec
 
+from llmservice_operator.defaults import NO_DEFAULTS, Defaults
 from llmservice_operator.kube_json import Manifest, section
 
-RENDERING_VERSION = 1
+RENDERING_VERSION = 2
 
 # What never reaches the pod template: a change of these restarts nothing, so it does not end the
 # life of a recorded rendering either.
@@ -37,16 +38,18 @@ class Images:
     engine_cpu: str
 
 
-class Rendering(msgspec.Struct, frozen=True, kw_only=True):
+class Rendering(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """With what a workload was rendered: kept until its inputs change, whoever runs the operator.
 
-    `inputs` is the hash of the part of the spec that reaches the pod template.
+    `inputs` is the hash of the part of the spec that reaches the pod template; `defaults` are the
+    cluster's for what the spec leaves out.
     """
 
     version: int
     inputs: str
     sidecar_image: str
     engine_image: str
+    defaults: Defaults = NO_DEFAULTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,14 @@ class Service:
     def model_name(self) -> str:
         """The name clients use."""
         return self.spec.model.name or self.name
+
+    @property
+    def workload_name(self) -> str:
+        """The name of the Deployment or LeaderWorkerSet.
+
+        A LeaderWorkerSet makes a headless Service of its own name, which must not be ours.
+        """
+        return self.name if self.spec.parallelism.nodes == 1 else f"{self.name}-nodes"
 
     @property
     def config_map(self) -> str:
@@ -104,11 +115,11 @@ def parse_service(manifest: Mapping[str, Any], *, recorded: Rendering | None = N
     )
 
 
-def rendering(service: Service, images: Images) -> Rendering:
+def rendering(service: Service, images: Images, defaults: Defaults = NO_DEFAULTS) -> Rendering:
     """The rendering to use: the recorded one while its inputs are the same, else today's.
 
-    An operator upgrade thus restarts nothing; the next change that restarts pods anyway, or
-    `llmservice.dev/restartedAt`, moves the workload to the new images.
+    An operator upgrade, or other defaults, thus restart nothing; the next change that restarts
+    pods anyway, or `llmservice.dev/restartedAt`, moves the workload to what is new.
     """
     inputs = _inputs(service)
     recorded = service.recorded
@@ -120,6 +131,7 @@ def rendering(service: Service, images: Images) -> Rendering:
         inputs=inputs,
         sidecar_image=images.sidecar,
         engine_image=service.spec.engine.image or default,
+        defaults=defaults,
     )
 
 

@@ -42,6 +42,7 @@ class OperatorSettings:
     workers: int = 8
     # Events tell earlier; these find what no event told: drift, a claim that appeared.
     settling_recheck_s: float = 5.0
+    unsettled_recheck_s: float = 120.0  # at most, while nothing moves
     settled_recheck_s: float = 600.0
     resync_every_s: float = 120.0
     definitions_settle_s: float = 2.0  # between a CRD's event and the look at what is served

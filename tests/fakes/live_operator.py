@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,11 +46,28 @@ class LiveOperator:
             self.log = Path(log.name)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "llmservice_operator", f"--liveness-port={self.port}",
-                 f"--http-port={self.http_port}", *arguments],
+                 f"--http-port={self.http_port}",
+                 # Its own, unless a test is about several that share one.
+                 f"--lease=operator-{self.http_port}", *arguments],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Any signal."""
+        self._process.send_signal(number)
+
+    def metrics(self) -> str:
+        """The page that Prometheus reads."""
+        url = f"http://127.0.0.1:{self.http_port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as page:
+            return page.read().decode()
 
     def kill(self) -> None:
         """As the kernel does when memory is short: no chance to finish anything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -25,12 +26,23 @@ async def nobody_answers(address: str) -> bytes:
     raise OSError(address)
 
 
+class Nobody:
+    """Looks away."""
+
+    def read(self, raw: Manifest) -> None: ...
+
+    def judged(self, key: ServiceKey, conditions: Sequence[Condition]) -> None: ...
+
+    def gone(self, key: ServiceKey) -> None: ...
+
+
 def reconciler(cluster: FakeCluster) -> Reconciler:
     poller = Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS)
     return Reconciler(
         cluster,
         poller=poller,
         keepers=(no_snapshots(cluster),),
+        witness=Nobody(),
         settings=SETTINGS,
         now=lambda: NOW,
     )
@@ -236,6 +248,7 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
         cluster,
         poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
         keepers=(no_snapshots(cluster),),
+        witness=Nobody(),
         settings=SETTINGS,
         now=lambda: now,
     )
@@ -243,4 +256,4 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
     for minutes in (0, 1, 10):
         now = NOW + timedelta(minutes=minutes)
         pauses.append(await looks.reconcile(KEY))
-    assert pauses == [SETTINGS.settling_recheck_s, 30.0, SETTINGS.settled_recheck_s]
+    assert pauses == [SETTINGS.settling_recheck_s, 30.0, SETTINGS.unsettled_recheck_s]

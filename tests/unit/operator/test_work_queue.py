@@ -9,16 +9,35 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 
 import pytest
-from llmservice_operator.work_queue import WorkQueue
+from llmservice_operator.work_queue import Pace, WorkQueue
 
 pytestmark = pytest.mark.looptime
 
 Handle = Callable[[str], Awaitable[float | None]]
 
 
+PACE = Pace(retry_first_s=1.0, retry_longest_s=8.0, look_longest_s=100.0, burst=5, every_s=2.0)
+
+
+class Counted:
+    """What a queue has told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.retries = 0
+
+    def waited(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def retried(self) -> None:
+        self.retries += 1
+
+
 @asynccontextmanager
-async def working(handle: Handle, *, workers: int = 2) -> AsyncGenerator[WorkQueue[str]]:
-    queue = WorkQueue(handle, retry_first_s=1.0, retry_longest_s=8.0)
+async def working(
+    handle: Handle, *, workers: int = 2, figures: Counted | None = None
+) -> AsyncGenerator[WorkQueue[str]]:
+    queue = WorkQueue(handle, pace=PACE, figures=figures or Counted(), expected=(OSError,))
     tasks = [asyncio.create_task(queue.work()) for _ in range(workers)]
     try:
         yield queue
@@ -129,3 +148,98 @@ async def test_one_key_in_trouble_does_not_stop_the_others() -> None:
             queue.add(key)
         await asyncio.sleep(0.1)
     assert seen == ["good", "better"]
+
+
+async def test_a_key_that_is_asked_for_without_end_is_looked_at_in_a_burst_then_at_a_pace() -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def handle(key: str) -> None:
+        times.append(loop.time())
+        queue.add(key)  # as when each of our writes is undone at once
+
+    async with working(handle) as queue:
+        queue.add("a")
+        await asyncio.sleep(20.5)
+    assert sum(time - times[0] < 1 for time in times) == 5
+    assert len(times) == 5 + 10
+
+
+async def test_a_key_at_its_pace_holds_up_no_other() -> None:
+    looks: list[str] = []
+
+    async def handle(key: str) -> None:
+        looks.append(key)
+        if key == "a":
+            queue.add(key)
+
+    async with working(handle, workers=1) as queue:
+        queue.add("a")
+        await asyncio.sleep(1)
+        looks.clear()
+        queue.add("b")
+        await asyncio.sleep(0.1)
+    assert looks == ["b"]
+
+
+async def test_a_calm_gives_the_burst_back() -> None:
+    looks = 0
+
+    async def handle(_: str) -> float:
+        nonlocal looks
+        looks += 1
+        return 1000.0
+
+    async with working(handle) as queue:
+        for _ in range(3):
+            for _ in range(5):
+                queue.add("a")
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(30)
+    assert looks == 15
+
+
+async def test_a_look_that_never_ends_is_given_up_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looks = 0
+
+    async def handle(_: str) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await asyncio.Event().wait()
+
+    counted = Counted()
+    with caplog.at_level(logging.CRITICAL):
+        async with working(handle, figures=counted) as queue:
+            queue.add("a")
+            await asyncio.sleep(102)
+    assert (looks, counted.retries) == (2, 1)
+
+
+async def test_only_what_nobody_expected_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handle(key: str) -> None:
+        raise OSError("away") if key == "a" else ValueError("a bug")
+
+    async with working(handle) as queue:
+        queue.add("a")
+        queue.add("b")
+        await asyncio.sleep(0.5)
+    shown = {record.getMessage().split()[0]: record.exc_info for record in caplog.records}
+    assert not shown["a"]
+    assert shown["b"]
+
+
+async def test_the_wait_of_a_key_is_told() -> None:
+    async def handle(_: str) -> None:
+        await asyncio.sleep(3)
+
+    counted = Counted()
+    async with working(handle, workers=1, figures=counted) as queue:
+        queue.add("a")
+        queue.add("b")
+        await asyncio.sleep(4)
+    assert [round(wait) for wait in counted.waits] == [0, 3]
