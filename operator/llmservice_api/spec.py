@@ -63,7 +63,17 @@ class Lora(_Strict, frozen=True):
     """Adapters loaded beside the model."""
 
     max_adapters: PositiveInt | None = None
+    max_rank: PositiveInt | None = None
     adapters: tuple[LoraAdapter, ...] = ()
+
+
+class ModelCache(_Strict, frozen=True):
+    """Where downloads are kept: an existing claim, or one that is made with `size`."""
+
+    claim_name: str | None = None
+    storage_class_name: str | None = None
+    size: str | None = None
+    access_modes: tuple[str, ...] = ("ReadWriteMany",)
 
 
 class Model(_Strict, frozen=True):
@@ -73,6 +83,7 @@ class Model(_Strict, frozen=True):
     name: str | None = None
     revision: str | None = None
     token_secret_ref: SecretKeyRef | None = None
+    cache: ModelCache | None = None
     lora: Lora | None = None
 
 
@@ -253,13 +264,7 @@ def encode_spec(spec: Spec) -> JsonObject:
 
 def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
     """JSON paths of fields that are set but not acted on yet, sorted."""
-    model = spec.model
     given = {
-        "spec.model.revision": model.revision is not None,
-        "spec.model.tokenSecretRef": model.token_secret_ref is not None,
-        "spec.model.lora": model.lora is not None,
-        "spec.parallelism.nodes": spec.parallelism.nodes > 1,
-        "spec.scaling": spec.scaling is not None,
         "spec.router": spec.router is not None,
         "spec.security": spec.security is not None,
         "spec.monitoring.podMonitor": spec.monitoring.pod_monitor is Switch.ENABLED,

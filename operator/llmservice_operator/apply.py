@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Final
 
 import msgspec
 from llmservice_api import names
 
-from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ref_of
+from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Finding
+from llmservice_operator.kinds import DEPLOYMENT, LEADER_WORKER_SET
 from llmservice_operator.kube_json import Manifest, entries, section
 from llmservice_operator.service import Service
 
+_SCALABLE: Final = frozenset({DEPLOYMENT.kind, LEADER_WORKER_SET.kind})
 _SCALING_MANAGER = f"{names.FIELD_MANAGER}-scaling"
 
 
@@ -25,7 +28,7 @@ class Applier:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._seen: dict[ObjectRef, tuple[str, str]] = {}
+        self._seen: dict[ServiceKey, dict[ObjectRef, tuple[str, str]]] = {}
 
     async def apply_all(
         self, service: Service, manifests: Sequence[Manifest], live: Mapping[ObjectRef, Manifest]
@@ -41,32 +44,34 @@ class Applier:
         return made, None
 
     async def prune(
-        self, manifests: Sequence[Manifest], owned: Mapping[ObjectRef, Manifest]
+        self,
+        manifests: Sequence[Manifest],
+        owned: Mapping[ObjectRef, Manifest],
+        *,
+        kinds: Container[str] | None = None,
     ) -> None:
-        """Delete owned objects that are no longer desired."""
+        """Delete owned objects, of some kinds or of all, that are no longer desired."""
         wanted = {ref_of(manifest) for manifest in manifests}
         for ref, manifest in owned.items():
-            if ref not in wanted:
+            if ref not in wanted and (kinds is None or ref.kind in kinds):
                 await self._cluster.delete(ref, uid=manifest["metadata"]["uid"])
-                self._seen.pop(ref, None)
 
-    def forget(self, namespace: str, name: str) -> None:
+    def forget(self, key: ServiceKey) -> None:
         """A service is gone: nothing about its objects is worth remembering."""
-        own = {f"{name}-config", f"{name}-headless", name}
-        for ref in [ref for ref in self._seen if ref.namespace == namespace and ref.name in own]:
-            del self._seen[ref]
+        self._seen.pop(key, None)
 
     async def _apply(self, service: Service, manifest: Manifest, live: Manifest | None) -> Manifest:
         ref = ref_of(manifest)
+        seen = self._seen.setdefault(ServiceKey(service.namespace, service.name), {})
         digest = hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()
-        if live is not None and self._seen.get(ref) == (_version(live), digest):
+        if live is not None and seen.get(ref) == (_version(live), digest):
             return live
         if live is None:
             live = await self._adoptable(service, ref)
         if live is not None:
             await self._hand_over_replicas(service, manifest, live)
         after = await self._cluster.apply(manifest)
-        self._seen[ref] = (_version(after), digest)
+        seen[ref] = (_version(after), digest)
         return after
 
     async def _adoptable(self, service: Service, ref: ObjectRef) -> Manifest | None:
@@ -88,7 +93,7 @@ class Applier:
         A field that its only owner no longer applies is reset to its default: a service that
         moves from `replicas` to `scaling` would fall to one replica.
         """
-        if manifest["kind"] != "Deployment" or "replicas" in manifest["spec"]:
+        if manifest["kind"] not in _SCALABLE or "replicas" in manifest["spec"]:
             return
         if not _owns_replicas(live):
             return

@@ -8,8 +8,6 @@ from llmservice_api.sidecar_config import PredictorMode
 from llmservice_api.spec import not_implemented_paths
 
 from llmservice_operator.conditions import Finding, Truth, Verdict
-from llmservice_operator.desired.model_source import SUPPORTED_SCHEMES, claim_name, scheme
-from llmservice_operator.kube_json import section
 from llmservice_operator.observed import Observed
 from llmservice_operator.predictor_reports import models_by_mean, worst_report
 from llmservice_operator.service import Service
@@ -21,12 +19,13 @@ STALLED: Final = frozenset(
         "ApplyRefused",
         "ContainerConfigError",
         "ContainerCrashLooping",
+        "DownloadFailed",
         "EngineCrashLooping",
         "EngineOutOfMemory",
         "ImagePullFailed",
         "InsufficientGPUsForSurge",
         "InvalidSpec",
-        "MultiNodeNotImplemented",
+        "LeaderWorkerSetMissing",
         "NameConflict",
         "PersistentVolumeClaimLost",
         "PersistentVolumeClaimNotFound",
@@ -49,11 +48,6 @@ def spec_accepted(service: Service) -> Verdict:
     return Verdict("SpecAccepted", Truth.TRUE, Finding("Accepted", text))
 
 
-def model_ready(service: Service, observed: Observed) -> Verdict:
-    """Whether the engine can reach the model's files."""
-    return Verdict("ModelReady", *_model(service, observed))
-
-
 def workloads_ready(workloads: Workloads) -> Verdict:
     """Whether enough replicas serve."""
     return Verdict("WorkloadsReady", workloads.truth, workloads.finding)
@@ -67,18 +61,6 @@ def predictor_ready(service: Service, observed: Observed) -> Verdict:
 def predictor_calibrated(service: Service, observed: Observed) -> Verdict:
     """Whether predictions rank requests well enough to order by them. Never gates Ready."""
     return Verdict("PredictorCalibrated", *_calibration(service, observed))
-
-
-def scaling_ready(service: Service) -> Verdict:
-    """Whether automatic scaling works."""
-    if service.spec.scaling is None:
-        text = "spec.scaling is not set: spec.replicas decides"
-        return Verdict("ScalingReady", Truth.TRUE, Finding("NotConfigured", text))
-    text = (
-        "this version makes no autoscaler; the replicas of the Deployment are yours: "
-        f"kubectl scale deployment {service.name}"
-    )
-    return Verdict("ScalingReady", Truth.FALSE, Finding("NotImplemented", text))
 
 
 def ready(service: Service, parts: tuple[Verdict, ...]) -> Verdict:
@@ -112,27 +94,6 @@ def reconciling(stalled_verdict: Verdict, workloads: Workloads) -> Verdict:
     if stalled_verdict.status is Truth.TRUE:
         text = "nothing moves until the cause in Stalled is removed"
     return Verdict("Reconciling", Truth.FALSE, Finding("Settled", text))
-
-
-def _model(service: Service, observed: Observed) -> tuple[Truth, Finding]:
-    uri = service.spec.model.uri
-    if scheme(uri) not in SUPPORTED_SCHEMES:
-        known = ", ".join(f"{name}://" for name in SUPPORTED_SCHEMES)
-        text = f"spec.model.uri: {scheme(uri)}:// is not supported in this version; use {known}"
-        return Truth.FALSE, Finding("UnsupportedScheme", text)
-    claim = claim_name(uri)
-    if claim is None:
-        text = f"{uri} is read inside the engine's container; a wrong path ends the engine"
-        return Truth.TRUE, Finding("InContainer", text)
-    if observed.claim is None:
-        text = f"spec.model.uri: there is no PersistentVolumeClaim {claim} in {service.namespace}"
-        return Truth.FALSE, Finding("PersistentVolumeClaimNotFound", text)
-    phase = section(observed.claim, "status").get("phase")
-    if phase == "Lost":
-        text = f"PersistentVolumeClaim {claim} has lost its volume"
-        return Truth.FALSE, Finding("PersistentVolumeClaimLost", text)
-    # Pending is the normal phase of a claim that is bound when its first pod is scheduled.
-    return Truth.TRUE, Finding("ClaimFound", f"PersistentVolumeClaim {claim} is {phase}")
 
 
 def _predictor(service: Service, observed: Observed) -> tuple[Truth, Finding]:

@@ -9,7 +9,8 @@ from typing import Any, Final, cast
 
 from llmservice_api import names
 
-from llmservice_operator import checks
+from llmservice_operator import checks, checks_model
+from llmservice_operator.checks_scaling import scaling_ready
 from llmservice_operator.conditions import (
     Condition,
     Finding,
@@ -18,8 +19,9 @@ from llmservice_operator.conditions import (
     encode_conditions,
     merge,
 )
-from llmservice_operator.desired.metadata import selector
+from llmservice_operator.desired.metadata import leader_selector
 from llmservice_operator.kube_json import Manifest
+from llmservice_operator.model_reports import deliveries, model_status
 from llmservice_operator.observed import Observed, number
 from llmservice_operator.predictor_reports import predictor_status, worst_report
 from llmservice_operator.service import Service
@@ -27,6 +29,7 @@ from llmservice_operator.workloads import Workloads, judge
 
 _FIGURES: Final = frozenset(
     {
+        "bytes",
         "samples",
         "learned",
         "tau",
@@ -104,16 +107,14 @@ def refused_status(
 def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether two statuses differ by more than figures that moved by at most 5 %."""
     old, new = dict(before), dict(after)
-    old_predictor, new_predictor = old.pop("predictor", {}), new.pop("predictor", {})
-    if old != new:
-        return True
-    return _moved(old_predictor, new_predictor)
+    lively = [(old.pop(key, {}), new.pop(key, {})) for key in ("predictor", "model")]
+    return old != new or any(_moved(*pair) for pair in lively)
 
 
 def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tuple[Verdict, ...]:
     gating = (
         checks.spec_accepted(service),
-        checks.model_ready(service, observed),
+        checks_model.model_ready(service, observed),
         checks.workloads_ready(workloads),
     )
     stalled = checks.stalled(gating, workloads)
@@ -122,7 +123,7 @@ def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tup
         *gating,
         checks.predictor_ready(service, observed),
         checks.predictor_calibrated(service, observed),
-        checks.scaling_ready(service),
+        scaling_ready(service, observed),
         checks.reconciling(stalled, workloads),
         stalled,
     )
@@ -136,13 +137,13 @@ def _fields(service: Service, observed: Observed, workloads: Workloads) -> Manif
         "replicas": number(observed.workload, "status", "replicas"),
         "readyReplicas": number(observed.workload, "status", "readyReplicas"),
         "updatedReplicas": number(observed.workload, "status", "updatedReplicas"),
-        "selector": ",".join(f"{key}={value}" for key, value in selector(service).items()),
+        "selector": ",".join(f"{key}={value}" for key, value in leader_selector(service).items()),
         "url": url,
         "addresses": [
             {"name": "http", "url": url},
             {"name": "grpc", "url": f"{host}:{names.PORT_GRPC}"},
         ],
-        "model": {"phase": _phase(workloads)},
+        "model": {"phase": _phase(workloads), **_delivered(service, observed)},
     }
     report = worst_report(observed).report
     if report is not None:
@@ -150,10 +151,17 @@ def _fields(service: Service, observed: Observed, workloads: Workloads) -> Manif
     return fields
 
 
+def _delivered(service: Service, observed: Observed) -> Manifest:
+    told = [each.report for each in deliveries(service, observed) if each.report is not None]
+    return model_status(told[0] if told else None)
+
+
 def _phase(workloads: Workloads) -> str:
     hindrance = workloads.hindrance or workloads.finding
     if workloads.truth is Truth.TRUE and workloads.finding.reason != "ScaledToZero":
         return "Ready"
+    if hindrance.reason == "ModelDownloading":
+        return "Downloading"
     if hindrance.reason == "EngineLoading":
         return "Loading"
     return "Failed" if hindrance.reason in checks.STALLED else "Pending"

@@ -1,16 +1,27 @@
-"""Whether the Deployment serves, and what hinders it: figures of live objects as one value."""
+"""Whether the workload serves, and what hinders it: figures of live objects as one value."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from llmservice_operator.conditions import Finding, Truth
+from llmservice_operator.desired import workload_kind
 from llmservice_operator.desired.deployment import desired_replicas
 from llmservice_operator.desired.model_source import supported
+from llmservice_operator.kinds import DEPLOYMENT, LEADER_WORKER_SET
 from llmservice_operator.kube_json import Manifest, condition, section
+from llmservice_operator.model_reports import downloads_now
 from llmservice_operator.observed import Observed, number
 from llmservice_operator.pods import first_finding
 from llmservice_operator.service import Service
+
+# A LeaderWorkerSet counts a group when all of its pods are ready, and has no figure beside it.
+_AVAILABLE: Final[Mapping[str, str]] = {
+    DEPLOYMENT.kind: "availableReplicas",
+    LEADER_WORKER_SET.kind: "readyReplicas",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +41,7 @@ class _Figures:
     ready: int
     updated: int
     available: int
-    current: bool  # the Deployment's controller has seen the latest template
+    current: bool  # its controller has seen the latest template
 
     @property
     def settled(self) -> bool:
@@ -40,13 +51,14 @@ class _Figures:
 
 def judge(service: Service, observed: Observed) -> Workloads:
     """The workloads' state from live objects."""
-    if refused := _impossible(service):
+    if refused := _impossible(service, observed):
         return Workloads(truth=Truth.FALSE, finding=refused, hindrance=refused)
     if observed.problem is not None:
         problem = observed.problem
         return Workloads(truth=Truth.FALSE, finding=problem, hindrance=problem, moving=True)
     if observed.workload is None:
-        finding = Finding("WorkloadMissing", f"Deployment {service.name} is being created")
+        kind = workload_kind(service).kind
+        finding = Finding("WorkloadMissing", f"{kind} {service.workload_name} is being created")
         return Workloads(truth=Truth.FALSE, finding=finding, moving=True)
     figures = _figures(service, observed.workload)
     if figures.wanted == 0:
@@ -54,27 +66,38 @@ def judge(service: Service, observed: Observed) -> Workloads:
     return _serving(service, observed, figures)
 
 
-def _impossible(service: Service) -> Finding | None:
+def _impossible(service: Service, observed: Observed) -> Finding | None:
     if not supported(service):
         return Finding("ModelNotReady", "no pods are made before the model can be reached")
-    if service.spec.parallelism.nodes > 1:
-        text = "spec.parallelism.nodes: replicas over several nodes are not made in this version"
-        return Finding("MultiNodeNotImplemented", text)
+    kind = workload_kind(service)
+    if not observed.capabilities.serves(kind):
+        text = (
+            f"spec.parallelism.nodes is {service.spec.parallelism.nodes}, and the cluster does not "
+            f"know {kind.plural}.{kind.group}: install LeaderWorkerSet (https://lws.sigs.k8s.io)"
+        )
+        return Finding("LeaderWorkerSetMissing", text)
     return None
 
 
-def _figures(service: Service, deployment: Manifest) -> _Figures:
+def _figures(service: Service, workload: Manifest) -> _Figures:
     asked = desired_replicas(service)
-    live = section(deployment, "spec").get("replicas")
+    live = section(workload, "spec").get("replicas")
     return _Figures(
         wanted=asked if asked is not None else (1 if live is None else live),
-        existing=number(deployment, "status", "replicas"),
-        ready=number(deployment, "status", "readyReplicas"),
-        updated=number(deployment, "status", "updatedReplicas"),
-        available=number(deployment, "status", "availableReplicas"),
-        current=number(deployment, "status", "observedGeneration")
-        >= number(deployment, "metadata", "generation"),
+        existing=number(workload, "status", "replicas"),
+        ready=number(workload, "status", "readyReplicas"),
+        updated=number(workload, "status", "updatedReplicas"),
+        available=number(workload, "status", _AVAILABLE[workload["kind"]]),
+        current=_current(workload),
     )
+
+
+def _current(workload: Manifest) -> bool:
+    if "observedGeneration" in section(workload, "status") or workload["kind"] == DEPLOYMENT.kind:
+        seen = number(workload, "status", "observedGeneration")
+        return seen >= number(workload, "metadata", "generation")
+    # LeaderWorkerSet does not say which generation it has seen, but that it is at work.
+    return condition(workload, "UpdateInProgress").get("status") != "True"
 
 
 def _at_zero(service: Service, figures: _Figures) -> Workloads:
@@ -108,8 +131,10 @@ def _hindrance(service: Service, observed: Observed, *, enough: bool) -> Finding
     if refused.get("status") == "True":
         message: str = refused.get("message") or "the API server refuses to create pods"
         reason = "QuotaExceeded" if "exceeded quota" in message else "PodsForbidden"
-        return Finding(reason, f"Deployment {service.name}: {message}")
+        return Finding(reason, f"Deployment {service.workload_name}: {message}")
     finding = first_finding(observed.pods, service.spec)
+    if finding is not None and finding.reason == "DownloadFailed" and downloads_now(observed):
+        return Finding("ModelDownloading", f"after a failure: {finding.message}")
     if finding is not None and finding.reason == "InsufficientGPUs" and enough:
         advice = (
             "the rollout waits for a GPU for its surge pod; add one, or set "
@@ -119,7 +144,7 @@ def _hindrance(service: Service, observed: Observed, *, enough: bool) -> Finding
     progressing = condition(observed.workload, "Progressing")
     timed_out = progressing.get("reason") == "ProgressDeadlineExceeded"
     if timed_out and (finding is None or finding.reason == "EngineLoading"):
-        text = f"Deployment {service.name}: {progressing.get('message')}"
+        text = f"Deployment {service.workload_name}: {progressing.get('message')}"
         return Finding("ProgressDeadlineExceeded", text)
     return finding
 

@@ -11,13 +11,15 @@ from llmservice_api.spec import Device
 from llmservice_operator.desired.config import static_hash
 from llmservice_operator.desired.engine import engine_container
 from llmservice_operator.desired.metadata import labels, metadata, selector
-from llmservice_operator.desired.model_source import (
+from llmservice_operator.desired.model_fetch import fetch_containers
+from llmservice_operator.desired.model_source import cache_claim
+from llmservice_operator.desired.model_volumes import (
     model_mounts,
     model_volumes,
     predictor_mounts,
-    predictor_volumes,
 )
 from llmservice_operator.desired.overlay import overlay
+from llmservice_operator.desired.parallel import worker_container
 from llmservice_operator.desired.security import pod_security
 from llmservice_operator.desired.sidecar import sidecar_container
 from llmservice_operator.kube_json import Manifest
@@ -48,13 +50,10 @@ def deployment(service: Service, *, rendered: Rendering, pull_policy: str) -> Ma
     replicas = desired_replicas(service)
     if replicas is not None:
         body["replicas"] = replicas
-    record = msgspec.json.encode(rendered, order="sorted").decode()
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(
-            service, service.name, annotations={names.ANNOTATION_RENDERING: record}
-        ),
+        "metadata": metadata(service, service.name, annotations=rendering_record(rendered)),
         "spec": body,
     }
 
@@ -68,13 +67,23 @@ def desired_replicas(service: Service) -> int | None:
     return 1 if service.spec.replicas is None else service.spec.replicas
 
 
-def pod_template(service: Service, *, rendered: Rendering, pull_policy: str) -> Manifest:
-    """The pod template, with `spec.template` laid over it."""
+def rendering_record(rendered: Rendering) -> dict[str, str]:
+    """The annotation by which a later operator knows with what the workload was made."""
+    return {names.ANNOTATION_RENDERING: msgspec.json.encode(rendered, order="sorted").decode()}
+
+
+def pod_template(
+    service: Service, *, rendered: Rendering, pull_policy: str, worker: bool = False
+) -> Manifest:
+    """The pod template, with `spec.template` laid over it; a worker's engine serves nobody."""
     engine = engine_container(service, image=rendered.engine_image)
+    if worker:
+        engine = worker_container(engine, service)
     engine["volumeMounts"] += model_mounts(service)
     sidecar = sidecar_container(service, image=rendered.sidecar_image)
     sidecar["volumeMounts"] += predictor_mounts(service)
-    for container in (engine, sidecar):
+    fetch = fetch_containers(service, image=rendered.sidecar_image)
+    for container in (engine, sidecar, *fetch):
         container["imagePullPolicy"] = pull_policy
         # The last lines of the log, for the status of a container that ended in an error.
         container["terminationMessagePolicy"] = "FallbackToLogsOnError"
@@ -93,11 +102,11 @@ def pod_template(service: Service, *, rendered: Rendering, pull_policy: str) -> 
             "terminationGracePeriodSeconds": (
                 service.spec.drain_timeout_seconds + _GRACE_AFTER_DRAIN_S
             ),
-            "securityContext": pod_security(),
+            "securityContext": pod_security(writes_claim=cache_claim(service) is not None),
             "topologySpreadConstraints": _spread(service),
-            "initContainers": [sidecar],
+            "initContainers": [sidecar, *fetch],
             "containers": [engine],
-            "volumes": _volumes(service),
+            "volumes": [*_volumes(service), *model_volumes(service, pull_policy=pull_policy)],
         },
     }
     return overlay(template, service.spec.template)
@@ -108,6 +117,8 @@ def _spread(service: Service) -> list[Manifest]:
 
     The scheduler's own default lets three replicas stand on one node.
     """
+    if service.spec.parallelism.nodes > 1:
+        return []  # the pods of one replica belong close together
     return [
         {
             "maxSkew": 1,
@@ -133,4 +144,4 @@ def _volumes(service: Service) -> list[Manifest]:
     if service.spec.engine.device is Device.GPU:
         # NCCL and vLLM's workers share tensors there; the default is 64 MiB.
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
-    return volumes + model_volumes(service) + predictor_volumes(service)
+    return volumes

@@ -8,7 +8,12 @@ from urllib.parse import urlsplit
 from llmservice_api import names
 from llmservice_api.spec import Device, Spec
 
-from llmservice_operator.desired.model_source import model_path
+from llmservice_operator.desired.model_source import adapter_path, adapters, model_path
+from llmservice_operator.desired.parallel import (
+    gpus_per_pod,
+    parallel_arguments,
+    parallel_environment,
+)
 from llmservice_operator.desired.security import container_security
 from llmservice_operator.kube_json import Manifest, section
 from llmservice_operator.service import Service
@@ -36,6 +41,9 @@ OWNED_FLAGS: Final = (
     "lora-modules",
     "master-addr",
     "master-port",
+    "max-cpu-loras",
+    "max-lora-rank",
+    "max-loras",
     "max-model-len",
     "max-num-active-seqs",
     "max-num-queued-reqs",
@@ -81,6 +89,7 @@ OWNED_ALIASES: Final = (
 # After the drain nothing runs any more; this is for requests that came past it.
 _SHUTDOWN_TIMEOUT_S: Final = 15
 _STARTUP_PERIOD_S: Final = 2
+_MOST_ADAPTERS_IN_USE: Final = 8  # each takes device memory; spec.model.lora.maxAdapters says more
 
 _CPU_FLAGS: Final = (
     ("--enforce-eager",),
@@ -96,7 +105,6 @@ _CPU_ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "TORCHDYNAMO_DISABLE": "1",
 }
-_OFFLINE_SCHEMES: Final = ("file", "pvc")
 
 
 def engine_container(service: Service, *, image: str) -> Manifest:
@@ -123,9 +131,8 @@ def engine_container(service: Service, *, image: str) -> Manifest:
 def _owned_arguments(service: Service) -> list[str]:
     # Last on the command line, where they win over abbreviations of themselves.
     spec = service.spec
-    parallel = spec.parallelism
     arguments = [
-        *("--model", model_path(spec.model.uri)),
+        *("--model", model_path(service)),
         *("--served-model-name", service.model_name),
         *("--host", "127.0.0.1"),
         *("--port", str(names.PORT_ENGINE)),
@@ -133,14 +140,8 @@ def _owned_arguments(service: Service) -> list[str]:
         *("--scheduling-policy", "priority"),
         *("--shutdown-timeout", str(_SHUTDOWN_TIMEOUT_S)),
     ]
-    sizes = {
-        "--tensor-parallel-size": parallel.tensor,
-        "--pipeline-parallel-size": parallel.pipeline,
-        "--data-parallel-size": parallel.data,
-    }
-    for flag, size in sizes.items():
-        if size > 1:
-            arguments += [flag, str(size)]
+    arguments += parallel_arguments(spec.parallelism)
+    arguments += _lora_arguments(service)
     if spec.engine.max_model_len is not None:
         arguments += ["--max-model-len", str(spec.engine.max_model_len)]
     if _traced(spec) and spec.tracing and spec.tracing.exporter_endpoint:
@@ -148,6 +149,20 @@ def _owned_arguments(service: Service) -> list[str]:
     if spec.engine.device is Device.CPU:
         arguments += _cpu_arguments(spec)
     return arguments
+
+
+def _lora_arguments(service: Service) -> list[str]:
+    lora, given = service.spec.model.lora, adapters(service.spec)
+    if lora is None or not given:
+        return []
+    in_use = lora.max_adapters or min(len(given), _MOST_ADAPTERS_IN_USE)
+    arguments = ["--enable-lora", "--max-loras", str(in_use)]
+    # What is not in use waits in memory, not on a disk.
+    arguments += ["--max-cpu-loras", str(max(in_use, len(given)))]
+    if lora.max_rank is not None:
+        arguments += ["--max-lora-rank", str(lora.max_rank)]
+    modules = [f"{adapter.name}={adapter_path(service, adapter)}" for adapter in given]
+    return [*arguments, "--lora-modules", *modules]
 
 
 def _cpu_arguments(spec: Spec) -> list[str]:
@@ -165,13 +180,13 @@ def _environment(service: Service) -> list[Manifest]:
     # A numeric user has no passwd entry and no home: libraries get both here.
     values = {
         "HOME": "/tmp",  # noqa: S108 - an emptyDir
+        # Whatever is missing was not delivered: nothing is downloaded behind the operator's back.
+        "HF_HUB_OFFLINE": "1",
         "LOGNAME": "llmservice",
         "USER": "llmservice",
         "XDG_CACHE_HOME": "/tmp/.cache",  # noqa: S108 - an emptyDir
         "VLLM_NO_USAGE_STATS": "1",
     }
-    if spec.model.uri.partition("://")[0] in _OFFLINE_SCHEMES:
-        values["HF_HUB_OFFLINE"] = "1"
     if spec.engine.device is Device.CPU:
         values |= _CPU_ENVIRONMENT
     if _traced(spec) and spec.tracing and spec.tracing.exporter_endpoint:
@@ -183,15 +198,17 @@ def _environment(service: Service) -> list[Manifest]:
     given = {entry["name"] for entry in spec.engine.env}
     ours = [{"name": name, "value": values[name]} for name in sorted(values) if name not in given]
     # The user's order is kept: later entries may refer to earlier ones by $(NAME).
-    return [*ours, *spec.engine.env]
+    around = [
+        entry for entry in parallel_environment(spec.parallelism) if entry["name"] not in given
+    ]
+    return [*around, *ours, *spec.engine.env]
 
 
 def _resources(spec: Spec) -> Manifest:
     given = spec.engine.resources or {}
     resources: Manifest = {**given}
     if spec.engine.device is Device.GPU:
-        parallel = spec.parallelism
-        count = str(parallel.tensor * parallel.pipeline * parallel.data)
+        count = str(gpus_per_pod(spec.parallelism))
         for bound in ("limits", "requests"):
             resources[bound] = {spec.engine.gpu_resource: count, **section(given, bound)}
     return resources

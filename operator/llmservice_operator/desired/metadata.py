@@ -17,6 +17,14 @@ def selector(service: Service) -> dict[str, str]:
     return {names.LABEL_NAME: service.name}
 
 
+def leader_selector(service: Service) -> dict[str, str]:
+    """The labels of the pods that stand for a replica: they have the sidecar and its doors."""
+    chosen = selector(service)
+    if service.spec.parallelism.nodes > 1:
+        chosen[names.LABEL_WORKER_INDEX] = "0"
+    return chosen
+
+
 def labels(service: Service) -> dict[str, str]:
     """The labels of every owned object."""
     return {

@@ -8,13 +8,16 @@ from llmservice_operator.service import Service
 
 
 def disruption_budget(service: Service) -> Manifest:
-    """How many replicas a node drain may take at once."""
+    """How many replicas a node drain may take at once.
+
+    Of a replica of several nodes each pod counts, for whichever leaves takes the others with it.
+    """
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(service, service.name),
         "spec": {
-            "maxUnavailable": service.spec.disruption_budget.max_unavailable,
+            "maxUnavailable": _pods(service),
             "selector": {"matchLabels": selector(service)},
             # A replica that never became ready protects nobody; it must not block a node drain.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
@@ -30,3 +33,11 @@ def service_account(service: Service) -> Manifest:
         "metadata": metadata(service, service.name),
         "automountServiceAccountToken": False,
     }
+
+
+def _pods(service: Service) -> int | str:
+    """The budget in pods: a share of replicas is a smaller share of their pods."""
+    most = service.spec.disruption_budget.max_unavailable
+    if isinstance(most, int) or service.spec.parallelism.nodes == 1:
+        return most
+    return f"{int(most.removesuffix('%')) // service.spec.parallelism.nodes}%"

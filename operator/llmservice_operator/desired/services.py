@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmservice_api import names
 
-from llmservice_operator.desired.metadata import metadata, selector
+from llmservice_operator.desired.metadata import leader_selector, metadata
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
 
@@ -31,7 +31,7 @@ def cluster_service(service: Service) -> Manifest:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(service, service.name),
-        "spec": {"type": "ClusterIP", "selector": selector(service), "ports": ports},
+        "spec": {"type": "ClusterIP", "selector": leader_selector(service), "ports": ports},
     }
 
 
@@ -53,7 +53,7 @@ def headless_service(service: Service) -> Manifest:
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",
-            "selector": selector(service),
+            "selector": leader_selector(service),
             "ports": ports,
         },
     }
