@@ -25,13 +25,18 @@ class ServerPair:
 
 def server_pair() -> ServerPair:
     """A pair for 127.0.0.1 and localhost from an authority of its own."""
+    return server_pairs(1)[0]
+
+
+def server_pairs(count: int) -> list[ServerPair]:
+    """So many pairs from one authority, as one that renews certificates makes them."""
     with tempfile.TemporaryDirectory() as directory:
         authority = new_authority(Path(directory))
-        certificate, key = authority.issue(
-            "server", user="server", hosts=("127.0.0.1", "localhost")
-        )
-        return ServerPair(
-            certificate=certificate.read_bytes(),
-            key=key.read_bytes(),
-            authority=authority.path.read_bytes(),
-        )
+        pairs: list[ServerPair] = []
+        for number in range(count):
+            certificate, key = authority.issue(
+                f"server-{number}", user="server", hosts=("127.0.0.1", "localhost")
+            )
+            pem = (certificate.read_bytes(), key.read_bytes(), authority.path.read_bytes())
+            pairs.append(ServerPair(*pem))
+        return pairs
