@@ -28,8 +28,8 @@ sim: sync  ## Compare FCFS and SSJF with an oracle in the discrete-event simulat
 fmt: sync  ## Format the code
 	@$(RUN) ruff format --quiet . && $(RUN) ruff check --fix --quiet .
 
-lint: sync  ## Format check, lint, import contracts, spelling, YAML
-	@$(RUN) ruff format --check --quiet . && $(RUN) ruff check . && $(RUN) lint-imports --no-logo 2>/dev/null && $(RUN) codespell && $(RUN) yamllint -s .
+lint: sync  ## Format check, lint, import contracts, spelling, YAML, Dockerfiles
+	@$(RUN) ruff format --check --quiet . && $(RUN) ruff check . && $(RUN) lint-imports --no-logo 2>/dev/null && $(RUN) codespell && $(RUN) yamllint -s . && $(RUN) hadolint images/*/Dockerfile
 
 type: sync  ## Strict type check of source and tests
 	@$(RUN) pyright
@@ -75,6 +75,12 @@ images: sync  ## Build the images (BASE=..., ENGINE=buildah|podman|docker)
 push: images  ## Push the images to REGISTRY=...
 	@$(RUN) python images/build.py push --registry $(or $(REGISTRY),$(error say where to: make push REGISTRY=registry.example.com/llm)) $(if $(ENGINE),--engine $(ENGINE))
 
+image-context: $(UV)  ## For other builders: what IMAGE=... is built from, on BASE=..., into build/images
+	@PATH="$(dir $(UV)):$$PATH" $(UV) run --no-project --quiet python images/build.py context --output build/images $(if $(IMAGE),--image $(IMAGE)) $(if $(BASE),--base $(BASE))
+
+release-check: sync  ## Build wheel, source archive and chart, try them, and compare all versions
+	@$(RUN) python release/check.py
+
 cluster: sync  ## A real one-node Kubernetes on this machine with our images (Linux, root)
 	@cd tests && $(RUN) python -m cluster.node up && $(RUN) python -m cluster.node images
 
@@ -93,4 +99,4 @@ predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real images push cluster cluster-down e2e bench predictors overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real images push image-context release-check cluster cluster-down e2e bench predictors overheads

@@ -7,104 +7,53 @@ changed. Standard library only.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from catalogue import DEFAULT, IMAGES, Image, image_named, version
 from container_engine import ContainerEngine, EngineError, choose
+from context import MTIME_S, digest, fill
+from labels import fixed_labels, origin_labels
 from local_base import ensure_local_base, registry_reachable
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-REPOSITORY: Final = "ghcr.io/llmservice"
 INPUTS_LABEL: Final = "dev.llmservice.inputs"
-# Fixed, so that layers depend on contents alone.
-_MTIME_S: Final = 1_700_000_000
+_MEGABYTE: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image: the packages of ours in it, and where its hashed requirements come from."""
-
-    name: str
-    packages: tuple[str, ...]
-    requirements: Callable[[], bytes] | None
-    own_base: bool = False
-
-
-def _exported(extra: str) -> Callable[[], bytes]:
-    def export() -> bytes:
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        command = [uv, "export", "--frozen", "--quiet", "--no-default-groups", "--extra", extra]
-        command += ["--no-emit-project", "--no-header", "--no-annotate"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-        if done.returncode != 0:
-            raise EngineError(f"uv export failed: {done.stderr.decode()}; run `make sync` first")
-        return done.stdout
-
-    return export
-
-
-def _cpu_requirements() -> bytes:
-    return (ROOT / "images" / "engine" / "requirements-cpu.txt").read_bytes()
-
-
-_LAB: Final = ("sidecar/llmservice_lab/__init__.py", "sidecar/llmservice_lab/engine")
-IMAGES: Final = (
-    Image(
-        "operator",
-        ("operator/llmservice_api", "operator/llmservice_operator"),
-        _exported("operator"),
-    ),
-    Image(
-        "sidecar",
-        ("operator/llmservice_api", "sidecar/llmservice_sidecar"),
-        _exported("sidecar"),
-    ),
-    Image("engine-cpu", _LAB, _cpu_requirements),
-    Image("engine", _LAB, None, own_base=True),
-)
-# The GPU engine starts from vLLM's official image (10 GB): built when it is asked for.
-DEFAULT: Final = ("operator", "sidecar", "engine-cpu")
-
-
-def version() -> str:
-    """The one version of the distribution, which is every image's tag."""
-    text = (ROOT / "operator" / "llmservice_api" / "__init__.py").read_text(encoding="utf-8")
-    found = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
-    if found is None:
-        raise EngineError("operator/llmservice_api/__init__.py holds no __version__")
-    return found.group(1)
-
-
-def tag(name: str) -> str:
-    """The full name of an image, as the operator and the chart use it."""
-    return f"{REPOSITORY}/{name}:{version()}"
-
-
-def build(engine: ContainerEngine, names: Sequence[str], *, base: str | None) -> None:
-    """Build those of the images whose inputs have changed."""
-    for image in (image for image in IMAGES if image.name in names):
+def build(engine: ContainerEngine, images: Sequence[Image], *, base: str | None) -> None:
+    """Build those of the images whose inputs have changed; an EngineError when one is too large."""
+    for image in images:
         started = time.monotonic()
         chosen = base if base or image.own_base else _default_base(engine)
+        fixed = fixed_labels(image, base=chosen or image.default_base)
         with tempfile.TemporaryDirectory(prefix=f"llmservice-{image.name}-") as folder:
             context = Path(folder)
-            _fill(context, image)
-            inputs = _digest(context, chosen)
-            if engine.label(tag(image.name), INPUTS_LABEL) == inputs:
-                _say(f"{tag(image.name)} is up to date")
-                continue
-            _say(f"building {tag(image.name)}")
-            engine.build(context, tag(image.name), base=chosen, labels={INPUTS_LABEL: inputs})
-        _say(f"built {tag(image.name)} in {time.monotonic() - started:.0f} s")
+            fill(context, image)
+            inputs = digest(context, besides=repr(sorted(fixed.items())))
+            if engine.label(image.tag, INPUTS_LABEL) == inputs:
+                _say(f"{image.tag} is up to date")
+            else:
+                _say(f"building {image.tag}")
+                labels = fixed | origin_labels() | {INPUTS_LABEL: inputs}
+                engine.build(context, image.tag, base=chosen, labels=labels, mtime_s=MTIME_S)
+                _say(f"built {image.tag} in {time.monotonic() - started:.0f} s")
+        added = engine.size_bytes(image.tag) - engine.size_bytes(chosen or image.default_base)
+        check_size(image, added_bytes=added)
+
+
+def check_size(image: Image, *, added_bytes: int) -> None:
+    """Say what the image adds to its base; an EngineError above its limit."""
+    added_mb = round(added_bytes / _MEGABYTE)
+    _say(f"{image.name} adds {added_mb} MB to its base")
+    if image.limit_mb is not None and added_mb > image.limit_mb:
+        raise EngineError(
+            f"{image.name} adds {added_mb} MB to its base; allowed: {image.limit_mb} MB. "
+            f"Look for what a new requirement brings, or raise limit_mb in images/catalogue.py"
+        )
 
 
 def _default_base(engine: ContainerEngine) -> str | None:
@@ -112,30 +61,16 @@ def _default_base(engine: ContainerEngine) -> str | None:
     return None if registry_reachable() else ensure_local_base(engine, say=_say)
 
 
-def _fill(context: Path, image: Image) -> None:
-    shutil.copy(ROOT / "images" / image.name / "Dockerfile", context / "Dockerfile")
-    if image.requirements is not None:
-        (context / "requirements.txt").write_bytes(image.requirements())
-    for package in image.packages:
-        source = ROOT / package
-        target = context / "app" / Path(*source.relative_to(ROOT).parts[1:])
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    for path in [context, *context.rglob("*")]:
-        # World-readable whatever the umask was: the images run as an unknown user.
-        path.chmod(0o755 if path.is_dir() else 0o644)
-        os.utime(path, (_MTIME_S, _MTIME_S))
-
-
-def _digest(context: Path, base: str | None) -> str:
-    digest = hashlib.sha256((base or "").encode())
-    for path in sorted(path for path in context.rglob("*") if path.is_file()):
-        digest.update(f"\0{path.relative_to(context)}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def write_contexts(images: Sequence[Image], folder: Path, *, base: str | None) -> None:
+    """For builders of other kinds: a folder to build from and a file of labels for each image."""
+    for image in images:
+        context = folder / image.name
+        context.mkdir(parents=True)
+        fill(context, image)
+        labels = fixed_labels(image, base=base or image.default_base) | origin_labels()
+        lines = "".join(f"{key}={value}\n" for key, value in labels.items())
+        (folder / f"{image.name}.labels").write_text(lines, encoding="utf-8")
+        _say(f"{context} is ready to be built")
 
 
 def _say(text: str) -> None:
@@ -144,12 +79,14 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("action", choices=["build", "push", "export"], nargs="?", default="build")
+    actions = ["build", "push", "export", "context"]
+    parser.add_argument("action", choices=actions, nargs="?", default="build")
     parser.add_argument("--image", action="append", choices=[image.name for image in IMAGES])
     parser.add_argument("--base", help="base image (default: the Dockerfile's, else a local one)")
     parser.add_argument("--engine", help="buildah, podman or docker (default: first installed)")
     parser.add_argument("--registry", help="for push, for example registry.example.org/llm")
     parser.add_argument("--layout", type=Path, help="for export: the folder of an OCI layout")
+    parser.add_argument("--output", type=Path, help="for context: the folder to write into")
     return parser
 
 
@@ -157,20 +94,22 @@ def main() -> int:
     """Run one action; errors name the cause and the next step."""
     parser = _parser()
     arguments = parser.parse_args()
-    names: list[str] = arguments.image or list(DEFAULT)
+    images = [image_named(name) for name in arguments.image or DEFAULT]
+    needed = {"push": "registry", "export": "layout", "context": "output"}.get(arguments.action)
+    if needed and not getattr(arguments, needed):
+        parser.error(f"{arguments.action} needs --{needed}")
     try:
+        if arguments.action == "context":
+            write_contexts(images, arguments.output, base=arguments.base or None)
+            return 0
         engine = choose(arguments.engine or None)
-        if arguments.action == "push" and not arguments.registry:
-            parser.error("push needs --registry (make push REGISTRY=registry.example.org/llm)")
-        if arguments.action == "export" and not arguments.layout:
-            parser.error("export needs --layout FOLDER")
-        build(engine, names, base=arguments.base or None)
-        for name in names:
+        build(engine, images, base=arguments.base or None)
+        for image in images:
             if arguments.action == "push":
-                engine.push(tag(name), f"{arguments.registry}/{name}:{version()}")
+                engine.push(image.tag, f"{arguments.registry}/{image.name}:{version()}")
             elif arguments.action == "export":
-                engine.export(tag(name), arguments.layout)
-                print(tag(name))
+                engine.export(image.tag, arguments.layout)
+                print(image.tag)
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

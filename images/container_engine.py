@@ -26,8 +26,14 @@ class ContainerEngine:
 
     kind: str
 
-    def build(self, context: Path, tag: str, *, base: str | None, labels: dict[str, str]) -> None:
-        """Build `context` as `tag`; a base on this machine only is never looked for elsewhere."""
+    def build(
+        self, context: Path, tag: str, *, base: str | None, labels: dict[str, str], mtime_s: int
+    ) -> None:
+        """Build `context` as `tag`; a base on this machine only is never looked for elsewhere.
+
+        `mtime_s` (seconds since 1970) is the time of every layer, so that equal contents give
+        equal layers.
+        """
         options = [f"--tag={tag}", *(f"--label={key}={value}" for key, value in labels.items())]
         options += [f"--build-arg=BASE={base}"] if base else []
         if index := os.environ.get("PIP_INDEX_URL"):
@@ -37,8 +43,10 @@ class ContainerEngine:
             options.append(f"--secret=id=ca,src={_CA}")
         if self.kind != "docker":
             # `docker` keeps Docker's image format; chroot needs neither a daemon nor user names.
-            options += ["--isolation=chroot", "--layers"]
+            options += ["--isolation=chroot", "--layers", f"--timestamp={mtime_s}"]
             options += ["--pull=never"] if (base or "").startswith("localhost/") else []
+        else:
+            options.append(f"--build-arg=SOURCE_DATE_EPOCH={mtime_s}")
         self._run(["build", *options, str(context)])
 
     def label(self, image: str, key: str) -> str | None:
@@ -52,6 +60,21 @@ class ContainerEngine:
         config = found["OCIv1"]["config"] if self.kind == "buildah" else found[0]["Config"]
         labels: dict[str, str] = config.get("Labels") or {}
         return labels.get(key)
+
+    def size_bytes(self, image: str) -> int:
+        """The uncompressed size of an image's layers (buildah rounds to three digits).
+
+        An image that is not on this machine, such as a base that a builder keeps to itself, is
+        fetched.
+        """
+        if self.kind == "buildah":
+            found = json.loads(self._run(["images", "--json", image]))
+            return parse_size(found[0]["size"])
+        command = ["inspect", "--type=image", image]
+        done = subprocess.run(self._command(command), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            self._run(["pull", "--quiet", image])
+        return int(json.loads(self._run(command))[0]["Size"])
 
     def import_root(self, archive: Path, tag: str, *, labels: dict[str, str]) -> None:
         """Make `tag` from a tar file of a root file system."""
@@ -110,6 +133,15 @@ def _configuration_in(layout: Path, image: str) -> str | None:
             manifest = json.loads(blob.read_text(encoding="utf-8"))
             return str(manifest["config"]["digest"]).removeprefix("sha256:")
     return None
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size as buildah prints it ("341 MB", "1.2 GB"; powers of ten)."""
+    number, _, unit = text.strip().partition(" ")
+    exponent = {"B": 0, "kB": 1, "KB": 1, "MB": 2, "GB": 3, "TB": 4}.get(unit)
+    if exponent is None:
+        raise EngineError(f"an image's size is given as {text!r}; expected for example '341 MB'")
+    return int(float(number) * 1000**exponent)
 
 
 def choose(kind: str | None) -> ContainerEngine:

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Run while an image is built, from the stage `tools`: writes the CycloneDX bill of materials of what
+# is installed in /opt/venv, with versions, licences and dependencies, the same for the same input.
+set -eu
+
+mkdir -p /usr/share/sbom
+/opt/tools/bin/cyclonedx-py environment --pyproject /usr/share/llmservice/component.toml \
+    --mc-type application --output-reproducible --spec-version 1.6 --output-format JSON \
+    --output-file /usr/share/sbom/llmservice.cdx.json /opt/venv/bin/python
