@@ -89,4 +89,5 @@ def _comment(lines: Sequence[str], line: int, *, indent: int) -> str:
 
 
 def _plain(node: yaml.Node) -> Any:
-    return yaml.safe_load(yaml.serialize(node))
+    maker = yaml.SafeLoader("")
+    return maker.construct_object(node, deep=True)  # pyright: ignore[reportUnknownMemberType] - Any

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import helm_python as helm
 import yaml
@@ -161,13 +162,9 @@ def of_kind(manifests: list[Json], kind: str) -> list[Json]:
 def _merge(into: Json, values: Json) -> None:
     for key, value in values.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+            _merge(into[key], cast("Json", value))
         else:
-            into[key] = _copy(value)
-
-
-def _copy(value: Any) -> Any:
-    return {key: _copy(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+            into[key] = copy.deepcopy(cast("Any", value))
 
 
 @cache
@@ -175,7 +172,7 @@ def _chart() -> helm.Chart:
     return helm.Chart.load(CHART)
 
 
-class _NoDuplicates(yaml.SafeLoader):
+class _NoDuplicates(yaml.CSafeLoader):
     """As the API server reads it: a key that stands twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jsonschema
-import kubernetes_validate
+import kubernetes_validate  # pyright: ignore[reportMissingTypeStubs] - ships none
 import yaml
+from kubernetes_validate.utils import (  # pyright: ignore[reportMissingTypeStubs]
+    schema_contents,
+)
+from referencing import Registry, Resource
 
 Json = dict[str, Any]
 
@@ -17,18 +21,47 @@ FIXTURES: Final = ROOT / "tests" / "fixtures" / "crds"
 OLDEST: Final = "1.33"  # of the chart's kubeVersion
 
 
+class _Validator(Protocol):
+    def validate(self, instance: Json) -> None: ...
+
+
 def validate(manifest: Json) -> None:
     """Raise ValidationError when an API server that knows the kind would refuse or prune it.
 
     What Kubernetes has itself is checked for the oldest version and for the newest that is known.
     """
     kind = (manifest["apiVersion"], manifest["kind"])
-    schema = custom_schemas().get(kind)
-    if schema is not None:
-        jsonschema.Draft202012Validator(schema).validate(manifest)
+    if kind in custom_schemas():
+        _custom(*kind).validate(manifest)
         return
     for version in (OLDEST, kubernetes_validate.latest_version()):
-        kubernetes_validate.validate(manifest, version, strict=True)
+        _of_kubernetes(version, *kind).validate(manifest)
+
+
+@cache
+def _custom(api_version: str, kind: str) -> _Validator:
+    return jsonschema.Draft202012Validator(custom_schemas()[api_version, kind])
+
+
+@cache
+def _of_kubernetes(version: str, api_version: str, kind: str) -> _Validator:
+    """What `kubernetes_validate.validate(..., strict=True)` makes anew for every object."""
+    group, _, name = api_version.rpartition("/")
+    file = "-".join(part for part in (kind.lower(), group.partition(".")[0], name) if part)
+    schema = _schema(version, f"{file}.json")
+    registry: Registry[Any] = Resource.from_contents(schema) @ _definitions(version)
+    return jsonschema.Draft202012Validator(schema, registry=registry)
+
+
+@cache
+def _definitions(version: str) -> Registry[Any]:
+    empty: Registry[Any] = Registry()
+    return Resource.from_contents(_schema(version, "_definitions.json")) @ empty
+
+
+def _schema(version: str, name: str) -> Any:
+    folder = f"v{'.'.join(version.split('.')[:2])}.0-local-strict"
+    return schema_contents(f"kubernetes-json-schema/{folder}/{name}", version)
 
 
 @cache
@@ -36,7 +69,7 @@ def custom_schemas() -> dict[tuple[str, str], Json]:
     """The strict schema of every served version of the fixtures' kinds, and of our own."""
     found: dict[tuple[str, str], Json] = {}
     for path in (*sorted(FIXTURES.glob("*.yaml")), ROOT / "crds" / "llmservice.yaml"):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        for document in yaml.load_all(path.read_bytes(), Loader=yaml.CSafeLoader):
             spec = document["spec"]
             for version in spec["versions"]:
                 schema = _strict(version["schema"]["openAPIV3Schema"], top=True)

@@ -10,7 +10,6 @@ import json
 import ssl
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path

@@ -2,108 +2,186 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+import re
 from typing import Any, Final
 
 import helm_python as helm
 import pytest
 import yaml
+from fakes.rendered_chart import (
+    CHART,
+    NAMESPACE,
+    ROOT,
+    TOGGLES,
+    merged,
+    notes,
+    of_kind,
+    pods,
+    render,
+)
 from llmservice_api import __version__, names
 
-CHART: Final = Path(__file__).parents[3] / "charts" / "llmservice"
+Json = dict[str, Any]
+
+WARNING: Final = 2
+EVERYTHING: Final = merged(frozenset(TOGGLES) - {"no definition", "no roles", "own account"})
 
 
-def render(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """All objects of a release, as parsed YAML."""
-    with helm.Chart.load(CHART) as chart:
-        texts = chart.render(values or {}, name="llmservice", namespace="system")
-    manifests = [text for name, text in texts.items() if not name.endswith("NOTES.txt")]
-    return [item for text in manifests for item in yaml.safe_load_all(text) if item]
+def operator_container(values: Json | None = None) -> Json:
+    """The operator's one container."""
+    (deployment,) = of_kind(render(values), "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return container
 
 
-def kinds(manifests: list[dict[str, Any]]) -> list[str]:
-    return sorted(manifest["kind"] for manifest in manifests)
+@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["by default", "with everything on"])
+def test_strict_lint_finds_no_error_and_no_warning(values: Json) -> None:
+    findings = helm.lint(CHART, values, strict=True)
+    assert [m for m in findings["messages"] if m["severity"] >= WARNING] == []
 
 
-def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    return next(manifest for manifest in manifests if manifest["kind"] == kind)
-
-
-def test_lint_finds_no_error_and_no_warning() -> None:
-    warning = 2
-    findings = helm.lint(CHART)
-    assert [m for m in findings["messages"] if m["severity"] >= warning] == []
-
-
-def test_chart_and_operator_image_have_the_one_version() -> None:
+def test_chart_and_images_have_the_one_version() -> None:
     with helm.Chart.load(CHART) as chart:
         assert chart.version == __version__
-    (container,) = of_kind(render(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    container = operator_container()
     assert container["image"] == f"{names.IMAGE_REPOSITORY}/operator:{__version__}"
+    for image in ("sidecar", "engine", "engine-cpu"):
+        flag = f"--{image}-image={names.IMAGE_REPOSITORY}/{image}:{__version__}"
+        assert flag in container["command"]
 
 
-def test_operator_runs_once_and_under_the_restricted_pod_security_level() -> None:
-    spec = of_kind(render(), "Deployment")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
-    pod = spec["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    (container,) = pod["containers"]
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+def test_one_value_moves_all_images_to_another_registry() -> None:
+    values = {"images": {"repository": "registry.example.com:5000/llm", "tag": "v9"}}
+    text = json.dumps(render(values))
+    assert names.IMAGE_REPOSITORY not in text
+    found = set(re.findall(r"registry\.example\.com:5000/llm/([a-z-]+):v9", text))
+    assert found == set(names.IMAGES)
+
+
+def test_chart_needs_the_kubernetes_that_the_pods_need() -> None:
+    with helm.Chart.load(CHART) as chart:
+        assert chart.metadata["kubeVersion"] == ">=1.33.0-0"
+
+
+def test_operator_runs_once_and_the_old_one_ends_first() -> None:
+    (deployment,) = of_kind(render(), "Deployment")
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_operator_may_write_the_lease_that_it_is_told_and_no_other() -> None:
+    for name in ("llmservice", "other"):
+        manifests = render({"fullnameOverride": name})
+        (container,) = next(iter(pods(of_kind(manifests, "Deployment")).values()))["containers"]
+        assert f"--lease={name}" in container["command"]
+        role = next(
+            m for m in of_kind(manifests, "Role") if m["metadata"]["name"].endswith("leader")
+        )
+        assert role["metadata"]["namespace"] == NAMESPACE
+        verbs = {(tuple(r.get("resourceNames", ())), *r["verbs"]) for r in role["rules"]}
+        assert verbs == {((), "create"), ((name,), "get", "update")}
+
+
+def test_operator_is_told_its_own_address() -> None:
+    manifests = render()
+    (service,) = of_kind(manifests, "Service")
+    (deployment,) = of_kind(manifests, "Deployment")
+    address = f"http://{service['metadata']['name']}.{NAMESPACE}.svc:8081/backlog"
+    assert f"--backlog-url={address}" in operator_container()["command"]
+    assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == {
+        "http": 8081,
+        "health": 8080,
     }
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
 
 
-def test_no_rule_has_a_wildcard_or_reads_secrets() -> None:
-    roles = [m for m in render({"namespaces": ["a"]}) + render() if "rules" in m]
-    assert len(roles) >= 4
-    for role in roles:
-        for rule in role["rules"]:
-            words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
-            assert "*" not in words
-            assert "secrets" not in words
+def test_selectors_are_the_same_in_every_upgrade() -> None:
+    def selectors(values: Json) -> list[Json]:
+        found = render(values)
+        return [
+            of_kind(found, "Deployment")[0]["spec"]["selector"]["matchLabels"],
+            of_kind(found, "Service")[0]["spec"]["selector"],
+        ]
+
+    known = {
+        "app.kubernetes.io/name": "llmservice",
+        "app.kubernetes.io/instance": "llmservice",
+        "app.kubernetes.io/component": "operator",
+    }
+    assert selectors({}) == [known, known]
+    assert selectors({**EVERYTHING, "nameOverride": ""}) == [known, known]
+
+
+def test_defaults_are_a_file_of_the_operator_and_another_file_restarts_it() -> None:
+    def annotations(endpoint: str) -> Json:
+        manifests = render({"defaults": {"tracing": {"exporterEndpoint": endpoint}}})
+        (config,) = of_kind(manifests, "ConfigMap")
+        told = json.loads(config["data"]["defaults.json"])
+        assert told == {"tracing": {"exporterEndpoint": endpoint}}
+        (deployment,) = of_kind(manifests, "Deployment")
+        return deployment["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotations("http://a:4317") != annotations("http://b:4317")
+    flag = "--defaults=/etc/llmservice/defaults.json"
+    assert (
+        flag
+        in operator_container({"defaults": {"engineResources": {"limits": {"cpu": 2}}}})["command"]
+    )
+    assert flag not in operator_container()["command"]
 
 
 def test_named_namespaces_need_no_cluster_role_for_the_operator() -> None:
     manifests = render({"namespaces": ["a", "b"], "rbac": {"aggregate": False}})
-    assert "ClusterRole" not in kinds(manifests)
-    roles = [m for m in manifests if m["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["a", "b", "system"]
-    (container,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert [w for w in container["command"] if "namespace" in w] == [
+    assert of_kind(manifests, "ClusterRole") == []
+    places = [
+        (m["metadata"]["name"], m["metadata"]["namespace"]) for m in of_kind(manifests, "Role")
+    ]
+    assert places == [("llmservice", "a"), ("llmservice", "b"), ("llmservice-leader", NAMESPACE)]
+    command = operator_container({"namespaces": ["a", "b"]})["command"]
+    assert [w for w in command if w.startswith("--namespace=")] == [
         "--namespace=a",
         "--namespace=b",
     ]
 
 
 def test_definition_survives_uninstallation_unless_told_otherwise() -> None:
-    policy = {"helm.sh/resource-policy": "keep"}
-    definition = of_kind(render(), "CustomResourceDefinition")
-    assert definition["metadata"]["annotations"] == policy
-    removed = of_kind(render({"crds": {"keep": False}}), "CustomResourceDefinition")
+    (definition,) = of_kind(render(), "CustomResourceDefinition")
+    assert definition["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    (removed,) = of_kind(render({"crds": {"keep": False}}), "CustomResourceDefinition")
     assert "annotations" not in removed["metadata"]
-
-
-def test_definition_can_be_left_out() -> None:
-    assert "CustomResourceDefinition" not in kinds(render({"crds": {"install": False}}))
+    assert of_kind(render({"crds": {"install": False}}), "CustomResourceDefinition") == []
 
 
 def test_definition_is_the_one_of_the_repository() -> None:
-    source = yaml.safe_load((CHART.parents[1] / "crds" / "llmservice.yaml").read_text())
-    assert of_kind(render(), "CustomResourceDefinition")["spec"] == source["spec"]
+    source = yaml.safe_load((ROOT / "crds" / "llmservice.yaml").read_text(encoding="utf-8"))
+    (definition,) = of_kind(render(), "CustomResourceDefinition")
+    assert definition["spec"] == source["spec"]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param({"replicas": 2}, id="an unknown key"),
-        pytest.param({"image": {"repository": ""}}, id="an empty repository"),
-        pytest.param({"namespaces": ["Not_a_name"]}, id="a name that no namespace can have"),
-        pytest.param({"crds": {"keep": "yes"}}, id="a text for a switch"),
-    ],
-)
-def test_bad_values_are_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(helm.HelmError, match="schema"):
-        render(values)
+def test_no_hook_runs_but_the_test() -> None:
+    hooks = {
+        item["metadata"]["name"]: item["metadata"]["annotations"]["helm.sh/hook"]
+        for item in render(EVERYTHING)
+        if "helm.sh/hook" in item["metadata"].get("annotations", {})
+    }
+    assert hooks == {"models-test": "test"}
+
+
+def test_notes_say_what_is_watched_and_what_uninstalling_deletes() -> None:
+    assert "watches the whole cluster" in notes()
+    assert "watches a, b." in notes({"namespaces": ["a", "b"]})
+    assert "keeps the definition and every LLMService" in notes()
+    assert "deletes every LLMService of the cluster" in notes({"crds": {"keep": False}})
+    assert "the operator waits for it" in notes({"crds": {"install": False}})
+
+
+def test_notes_warn_when_prometheus_is_shut_out() -> None:
+    values: Json = {
+        "networkPolicy": {"enabled": True},
+        "monitoring": {"podMonitor": {"enabled": True}},
+    }
+    assert "Prometheus cannot reach" in notes(values)
+    values["networkPolicy"] = {"enabled": True, "monitoringNamespaces": ["monitoring"]}
+    assert "Prometheus cannot reach" not in notes(values)
