@@ -20,6 +20,9 @@ ANNOTATION_RESTARTED_AT: Final = f"{GROUP}/restartedAt"
 ANNOTATION_LEARNED: Final = f"{GROUP}/learned"  # outcomes behind a kept snapshot
 ANNOTATION_RENDERING: Final = f"{GROUP}/rendering"  # images and rendering version at first apply
 
+LABEL_SLICE_SERVICE: Final = "kubernetes.io/service-name"  # of EndpointSlices
+LABEL_SLICE_MANAGER: Final = "endpointslice.kubernetes.io/managed-by"
+
 CONTAINER_ENGINE: Final = "main"
 CONTAINER_SIDECAR: Final = "sidecar"
 CONTAINER_FETCH: Final = "fetch"  # downloads the model, after the sidecar and before the engine
@@ -47,6 +50,10 @@ PATH_SNAPSHOT: Final = "/predictor/snapshot"
 PREDICTOR_STATE_DIR: Final = "/var/lib/llmservice"  # a volume of the pod
 PREDICTOR_INHERITED_DIR: Final = "/etc/llmservice-predictor"  # another pod's state, mounted
 PREDICTOR_SNAPSHOT_FILE: Final = "snapshot.safetensors"
+
+# Secrets of the doors, mounted into the sidecar.
+API_KEYS_DIR: Final = "/etc/llmservice-api-keys"
+TLS_DIR: Final = "/etc/llmservice-tls"
 
 # A volume of fetch, sidecar and engine: links to what was delivered, and how far it is.
 DELIVERY_DIR: Final = "/run/llmservice"

@@ -169,25 +169,66 @@ class Predictor(_Strict, frozen=True):
     resources: JsonObject | None = None
 
 
+class ParentRef(_Strict, frozen=True):
+    """A Gateway (or what else routes attach to); the names are the Gateway API's."""
+
+    name: str
+    namespace: str | None = None
+    group: str | None = None
+    kind: str | None = None
+    section_name: str | None = None
+    port: PositiveInt | None = None
+
+
+class PortNumber(_Strict, frozen=True):
+    """A port as the inference extension writes it."""
+
+    number: PositiveInt
+
+
+class EndpointPickerRef(_Strict, frozen=True):
+    """Who chooses a replica for a request; the names are the inference extension's."""
+
+    name: str
+    group: str | None = None
+    kind: str = "Service"
+    port: PortNumber | None = None
+    failure_mode: str | None = None
+
+
 class InferencePool(_Strict, frozen=True):
     """Gateway API inference extension."""
 
-    endpoint_picker_ref: JsonObject | None = None
+    endpoint_picker_ref: EndpointPickerRef
 
 
 class Router(_Strict, frozen=True):
     """Routes from gateways; absent: none are made."""
 
-    parent_refs: tuple[JsonObject, ...] = ()
+    parent_refs: tuple[ParentRef, ...] = ()
     hostnames: tuple[str, ...] = ()
+    grpc_hostnames: tuple[str, ...] = ()
     inference_pool: InferencePool | None = None
+
+
+class ApiKeySecretRef(_Strict, frozen=True):
+    """A Secret whose entries are clients by name, with their keys; `key`: of one entry alone."""
+
+    name: str
+    key: str | None = None
+
+
+class TlsSecretRef(_Strict, frozen=True):
+    """A Secret of type kubernetes.io/tls."""
+
+    name: str
 
 
 class Security(_Strict, frozen=True):
     """Who may talk to the doors and how."""
 
-    api_key_secret_ref: SecretKeyRef | None = None
-    tls_secret_ref: JsonObject | None = None
+    api_key_secret_ref: ApiKeySecretRef | None = None
+    tls_secret_ref: TlsSecretRef | None = None
 
 
 class Tracing(_Strict, frozen=True):
@@ -260,16 +301,6 @@ def encode_spec(spec: Spec) -> JsonObject:
     """The spec as Kubernetes JSON: parse and encode again gives an equal spec."""
     raw: JsonObject = msgspec.to_builtins(spec)
     return _without_none(raw)
-
-
-def not_implemented_paths(spec: Spec) -> tuple[str, ...]:
-    """JSON paths of fields that are set but not acted on yet, sorted."""
-    given = {
-        "spec.router": spec.router is not None,
-        "spec.security": spec.security is not None,
-        "spec.monitoring.podMonitor": spec.monitoring.pod_monitor is Switch.ENABLED,
-    }
-    return tuple(sorted(path for path, is_set in given.items() if is_set))
 
 
 def _without_none(value: Any) -> Any:

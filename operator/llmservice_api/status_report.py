@@ -102,6 +102,7 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     queue: QueueReport
     predictor: PredictorReport
     security: SecurityReport = SecurityReport()
+    model: ModelReport | None = None  # None: nothing is downloaded for this pod
 
 
 def decode_report(payload: bytes) -> StatusReport:

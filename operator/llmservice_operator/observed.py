@@ -28,8 +28,9 @@ class Observed:
     autoscaler: Manifest | None = None  # our HorizontalPodAutoscaler or ScaledObject
     capabilities: Capabilities = NOTHING_OPTIONAL
     pods: tuple[Manifest, ...] = ()
-    claim: Manifest | None = None  # the model's PersistentVolumeClaim; None: there is none
+    claims: Mapping[str, Manifest] = field(default_factory=dict[str, Manifest])  # by name
     polled: Mapping[str, Polled] = field(default_factory=dict[str, Polled])
+    wakes: bool = False  # at zero replicas a request is held and wakes it
     problem: Finding | None = None  # the API server refused one of our objects
 
 

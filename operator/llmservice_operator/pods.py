@@ -28,6 +28,7 @@ _CREATE: Final = {
 }
 _CRASH: Final = {
     names.CONTAINER_ENGINE: "EngineCrashLooping",
+    names.CONTAINER_FETCH: "DownloadFailed",
     names.CONTAINER_SIDECAR: "SidecarCrashLooping",
 }
 _OUT_OF_MEMORY: Final = {
@@ -45,6 +46,18 @@ def is_ready(pod: Manifest) -> bool:
     """Whether the pod is ready and not on its way out."""
     leaving = "deletionTimestamp" in section(pod, "metadata")
     return not leaving and condition(pod, "Ready").get("status") == "True"
+
+
+def is_leaving(pod: Manifest) -> bool:
+    """Whether the pod is on its way out."""
+    return "deletionTimestamp" in section(pod, "metadata")
+
+
+def has_download(pod: Manifest) -> bool:
+    """Whether the pod downloads or has downloaded, and is not on its way out."""
+    statuses = entries(pod, "status", "initContainerStatuses")
+    started = any(status["name"] == names.CONTAINER_FETCH for status in statuses)
+    return started and not is_leaving(pod)
 
 
 def is_leader(pod: Manifest) -> bool:
@@ -118,18 +131,25 @@ def _container_finding(status: Manifest, pod: str) -> Finding | None:
         raise_it = _LIMIT_FIELD.get(name, "its memory limit")
         text = f"pod {pod}: container {name} was killed at its memory limit; raise {raise_it}"
         return Finding(_OUT_OF_MEMORY.get(name, "ContainerOutOfMemory"), text)
-    # One end is an accident that a restart may mend; a second one is a loop.
-    if reason == "CrashLoopBackOff" or status.get("restartCount", 0) > 1:
+    # One end is an accident that a restart may mend; a second one is a loop. A download has made
+    # its attempts by itself.
+    looping = reason == "CrashLoopBackOff" or status.get("restartCount", 0) > 1
+    if looping or name == names.CONTAINER_FETCH:
         return Finding(_CRASH.get(name, "ContainerCrashLooping"), _last_words(ended, name, pod))
     return None
 
 
 def _last_words(ended: Manifest, container: str, pod: str) -> str:
     text = f"pod {pod}: container {container} ended with exit code {ended.get('exitCode')}"
-    lines = (ended.get("message") or "").strip().splitlines()
-    if lines:
-        text += f": {lines[-1].strip()[-_TAIL:]}"
+    if said := last_words(ended):
+        text += f": {said}"
     return f"{text} (kubectl logs {pod} -c {container} --previous)"
+
+
+def last_words(ended: Manifest) -> str:
+    """The last line that a container said before it ended; empty if there is none."""
+    message: str = ended.get("message") or ""
+    return message.strip().rpartition("\n")[2].strip()[-_TAIL:]
 
 
 def _starting(statuses: list[Manifest], pod: str, spec: Spec) -> Finding | None:
@@ -139,6 +159,8 @@ def _starting(statuses: list[Manifest], pod: str, spec: Spec) -> Finding | None:
         limit = spec.engine.startup_timeout_seconds
         text = f"pod {pod}: vLLM is loading the model; allowed are {limit} s"
         return Finding("EngineLoading", f"{text} (spec.engine.startupTimeoutSeconds)")
+    if "running" in section(by_name.get(names.CONTAINER_FETCH, {}), "state"):
+        return Finding("ModelDownloading", f"pod {pod} downloads the model")
     if statuses:
         return Finding("ContainersStarting", f"pod {pod}: its containers are being started")
     return Finding("PodPending", f"pod {pod} waits for a node")

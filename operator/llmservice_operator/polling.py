@@ -13,8 +13,9 @@ from llmservice_api.status_report import decode_report
 
 from llmservice_operator.cluster import ServiceKey
 from llmservice_operator.kube_json import Manifest, section
+from llmservice_operator.model_reports import reported_status
 from llmservice_operator.observed import Polled
-from llmservice_operator.pods import is_leader, is_ready
+from llmservice_operator.pods import has_download, is_leader, is_ready
 from llmservice_operator.predictor_reports import predictor_status
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import worth_writing
@@ -31,7 +32,7 @@ class _Target:
 
 
 class Poller:
-    """Keeps the latest answer of every ready pod and tells when one says something new.
+    """Keeps the latest answer of every pod that serves or downloads; tells what is new.
 
     `polled` is told how each question ended: answered, late, unreadable or unreachable.
     """
@@ -59,7 +60,7 @@ class Poller:
         targets = tuple(
             _Target(pod["metadata"]["uid"], section(pod, "status")["podIP"])
             for pod in pods
-            if is_leader(pod) and is_ready(pod) and section(pod, "status").get("podIP")
+            if _has_news(pod) and section(pod, "status").get("podIP")
         )
         self._targets[key] = targets
         for gone in set(before) - set(targets):
@@ -160,12 +161,16 @@ def http_fetch(
     return fetch
 
 
+def _has_news(pod: Manifest) -> bool:
+    return is_leader(pod) and (is_ready(pod) or has_download(pod))
+
+
 def _news(before: Polled, after: Polled) -> bool:
     if before.report is None or after.report is None:
         return before.error != after.error or (before.report is None) != (after.report is None)
     if before.report.predictor.calibrated != after.report.predictor.calibrated:
         return True
     return worth_writing(
-        {"predictor": predictor_status(before.report)},
-        {"predictor": predictor_status(after.report)},
+        {"predictor": predictor_status(before.report), "model": reported_status(before.report)},
+        {"predictor": predictor_status(after.report), "model": reported_status(after.report)},
     )

@@ -31,6 +31,7 @@ from llmservice_sidecar.adapters.grpc_service import InferenceService
 from llmservice_sidecar.adapters.http_door import HttpDoor, HttpSettings
 from llmservice_sidecar.adapters.http_passthrough import PassThrough
 from llmservice_sidecar.adapters.live_config import LiveConfigFile
+from llmservice_sidecar.adapters.model_progress import read_progress
 from llmservice_sidecar.adapters.openai_request import OpenAIRequests
 from llmservice_sidecar.adapters.ops_server import OpsServer, OpsSources
 from llmservice_sidecar.adapters.predictor_exchange import PredictorExchange
@@ -158,6 +159,7 @@ class App:
             queue=self.pipeline.snapshot(),
             predictor=self._predictor_report(),
             security=self._security.report(),
+            model=read_progress(self._static.model.progress_path),
         )
 
     def _pipeline(self, live: LiveConfig, *, announce_s: float) -> Pipeline:

@@ -20,7 +20,8 @@ from llmservice_api.sidecar_config import (
 from llmservice_api.spec import Predictor, PriorityLevel, Switch, Tracing
 
 from llmservice_operator.desired.metadata import metadata
-from llmservice_operator.desired.model_source import predictor_uri
+from llmservice_operator.desired.model_source import adapters, downloads, predictor_uri
+from llmservice_operator.desired.secrets import security_config
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
 
@@ -31,7 +32,7 @@ def static_config(service: Service) -> StaticConfig:
     return StaticConfig(
         service=service.name,
         namespace=service.namespace,
-        model=ModelConfig(name=service.model_name),
+        model=_model(service),
         engine=EngineConfig(
             slots=spec.engine.max_num_seqs * spec.parallelism.data,
             max_model_len=spec.engine.max_model_len,
@@ -42,6 +43,7 @@ def static_config(service: Service) -> StaticConfig:
         tracing=_tracing(spec.tracing),
         drain_timeout_s=float(spec.drain_timeout_seconds),
         tenant_header=spec.queue.fairness.tenant_header,
+        security=security_config(service),
     )
 
 
@@ -81,6 +83,15 @@ def config_map(service: Service) -> Manifest:
             names.LIVE_CONFIG_FILE: encode_config(live_config(service)),
         },
     }
+
+
+def _model(service: Service) -> ModelConfig:
+    fetched = bool(downloads(service.spec))
+    return ModelConfig(
+        name=service.model_name,
+        adapters=tuple(adapter.name for adapter in adapters(service.spec)),
+        progress_path=f"{names.DELIVERY_DIR}/{names.PROGRESS_FILE}" if fetched else None,
+    )
 
 
 def _levels(levels: tuple[PriorityLevel, ...]) -> tuple[PriorityLevelConfig, ...]:

@@ -9,9 +9,11 @@ from llmservice_operator.kube_json import Manifest
 _USER: Final = 65532  # the images' own; an image made for root runs as it too
 
 
-def pod_security() -> Manifest:
-    """The pod's: no root, the runtime's seccomp profile."""
+def pod_security(*, writes_claim: bool = False) -> Manifest:
+    """The pod's: no root, the runtime's seccomp profile; a claim's volume for the group, too."""
+    group: Manifest = {"fsGroup": _USER, "fsGroupChangePolicy": "OnRootMismatch"}
     return {
+        **(group if writes_claim else {}),
         "runAsNonRoot": True,
         "runAsUser": _USER,
         "runAsGroup": _USER,

@@ -15,9 +15,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.file_download import http_get
+from huggingface_hub.file_download import (
+    http_get,  # pyright: ignore[reportUnknownVariableType] - of the bar it could draw
+)
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import (
+    build_hf_headers,  # pyright: ignore[reportUnknownVariableType] - of an argument not used here
+)
 
 from llmservice_sidecar.fetch.errors import Exit, FetchError
 from llmservice_sidecar.fetch.sources import Listing, RemoteFile, chosen

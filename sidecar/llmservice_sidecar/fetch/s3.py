@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import obstore
 from obstore.exceptions import (
@@ -24,6 +24,9 @@ from obstore.store import S3Store
 
 from llmservice_sidecar.fetch.errors import Exit, FetchError
 from llmservice_sidecar.fetch.sources import Listing, RemoteFile, chosen
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 CREDENTIALS_VARIABLE: Final = "LLMSERVICE_S3_CREDENTIALS"
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
@@ -56,7 +59,8 @@ class S3Source:
         """The objects now; `commit` of the answer is a digest of their names, sizes and ETags."""
         del commit  # what was there before is no longer to be had
         try:
-            objects = [meta for page in obstore.list(self._store, self._prefix) for meta in page]
+            pages: Any = cast("Any", obstore).list(self._store, self._prefix)
+            objects: list[ObjectMeta] = [meta for page in pages for meta in page]
         except (BaseError, OSError, ValueError) as error:
             raise self._refusal(error) from error
         if not objects:

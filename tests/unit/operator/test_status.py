@@ -179,7 +179,7 @@ def test_zero_by_scaling_is_ready_and_zero_by_hand_is_not() -> None:
     ],
 )
 def test_the_models_source_is_judged(uri: str, claim: Manifest | None, verdict: str) -> None:
-    made = judged(Observed(claim=claim), model={"uri": uri})
+    made = judged(Observed(claims={"store": claim} if claim else {}), model={"uri": uri})
     assert told(made, "ModelReady") == verdict
     if verdict.startswith("False"):
         assert told(made, "Ready") == verdict
