@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from llmservice_api.sidecar_config import PredictorMode
-from llmservice_api.spec import not_implemented_paths
 
 from llmservice_operator.conditions import Finding, Truth, Verdict
+from llmservice_operator.desired.optional import missing_kinds
 from llmservice_operator.observed import Observed
 from llmservice_operator.predictor_reports import models_by_mean, worst_report
 from llmservice_operator.service import Service
@@ -39,11 +39,12 @@ STALLED: Final = frozenset(
 )
 
 
-def spec_accepted(service: Service) -> Verdict:
-    """True; PartiallyImplemented names what is set but not acted on yet."""
-    if paths := not_implemented_paths(service.spec):
-        text = f"accepted but not acted on in this version: {', '.join(paths)}"
-        return Verdict("SpecAccepted", Truth.TRUE, Finding("PartiallyImplemented", text))
+def spec_accepted(service: Service, observed: Observed) -> Verdict:
+    """True; MissingKind names what is asked for and needs a definition that is not installed."""
+    if missing := missing_kinds(service, observed.capabilities):
+        told = [f"{path} needs {kind.kind} ({kind.api_version})" for path, kind in missing]
+        text = f"not in this cluster: {', '.join(told)}; install its CustomResourceDefinition"
+        return Verdict("SpecAccepted", Truth.TRUE, Finding("MissingKind", text))
     text = "every field of the spec is acted on"
     return Verdict("SpecAccepted", Truth.TRUE, Finding("Accepted", text))
 

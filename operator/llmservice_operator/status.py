@@ -20,6 +20,7 @@ from llmservice_operator.conditions import (
     merge,
 )
 from llmservice_operator.desired.metadata import leader_selector
+from llmservice_operator.desired.secrets import has_tls
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.model_reports import deliveries, model_status
 from llmservice_operator.observed import Observed, number
@@ -113,7 +114,7 @@ def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tuple[Verdict, ...]:
     gating = (
-        checks.spec_accepted(service),
+        checks.spec_accepted(service, observed),
         checks_model.model_ready(service, observed),
         checks.workloads_ready(workloads),
     )
@@ -131,7 +132,7 @@ def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tup
 
 def _fields(service: Service, observed: Observed, workloads: Workloads) -> Manifest:
     host = f"{service.name}.{service.namespace}.svc"
-    url = f"http://{host}:{names.PORT_HTTP}"
+    url = f"{'https' if has_tls(service) else 'http'}://{host}:{names.PORT_HTTP}"
     fields: Manifest = {
         "observedGeneration": service.generation,
         "replicas": number(observed.workload, "status", "replicas"),

@@ -11,6 +11,8 @@ from llmservice_operator.desired.deployment import deployment
 from llmservice_operator.desired.leader_worker_set import leader_worker_set
 from llmservice_operator.desired.model_fetch import cache_claims
 from llmservice_operator.desired.model_source import supported
+from llmservice_operator.desired.network_policy import network_policy
+from llmservice_operator.desired.optional import optional_objects
 from llmservice_operator.desired.policies import disruption_budget, service_account
 from llmservice_operator.desired.services import cluster_service, headless_service
 from llmservice_operator.kinds import DEPLOYMENT, LEADER_WORKER_SET, Kind
@@ -58,4 +60,12 @@ def desired(
         disruption_budget(service),
         workload,
         *([scaler] if scaler else ()),
+        *optional_objects(service, capabilities),
+        *_shield(service, settings),
     )
+
+
+def _shield(service: Service, settings: OperatorSettings) -> tuple[Manifest, ...]:
+    if settings.neighbours is None:
+        return ()
+    return (network_policy(service, settings.neighbours),)

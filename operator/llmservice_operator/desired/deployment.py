@@ -20,6 +20,7 @@ from llmservice_operator.desired.model_volumes import (
 )
 from llmservice_operator.desired.overlay import overlay
 from llmservice_operator.desired.parallel import worker_container
+from llmservice_operator.desired.secrets import secret_volumes
 from llmservice_operator.desired.security import pod_security
 from llmservice_operator.desired.sidecar import sidecar_container
 from llmservice_operator.kube_json import Manifest
@@ -140,6 +141,7 @@ def _volumes(service: Service) -> list[Manifest]:
         # What the predictor learns: across restarts of the container, and from pod to pod.
         {"name": "learned", "emptyDir": {"sizeLimit": "16Mi"}},
         {"name": "inherited", "configMap": {"name": service.snapshot_map, "optional": True}},
+        *secret_volumes(service),
     ]
     if service.spec.engine.device is Device.GPU:
         # NCCL and vLLM's workers share tensors there; the default is 64 MiB.

@@ -5,26 +5,28 @@ from __future__ import annotations
 from llmservice_api import names
 
 from llmservice_operator.desired.metadata import leader_selector, metadata
+from llmservice_operator.desired.secrets import has_tls
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
 
 
 def cluster_service(service: Service) -> Manifest:
     """`<name>`: the ClusterIP behind `status.url`."""
+    tls = has_tls(service)
     ports = [
         {
             "name": "http",
             "port": names.PORT_HTTP,
             "targetPort": "http",
             "protocol": "TCP",
-            "appProtocol": "http",
+            "appProtocol": "https" if tls else "http",
         },
         {
             "name": "grpc",
             "port": names.PORT_GRPC,
             "targetPort": "grpc",
             "protocol": "TCP",
-            "appProtocol": "kubernetes.io/h2c",
+            "appProtocol": "https" if tls else "kubernetes.io/h2c",
         },
     ]
     return {

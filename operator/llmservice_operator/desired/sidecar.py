@@ -6,6 +6,7 @@ from typing import Final
 
 from llmservice_api import names
 
+from llmservice_operator.desired.secrets import secret_mounts
 from llmservice_operator.desired.security import container_security
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
@@ -52,6 +53,7 @@ def sidecar_container(service: Service, *, image: str) -> Manifest:
                 "mountPath": names.PREDICTOR_INHERITED_DIR,
                 "readOnly": True,
             },
+            *secret_mounts(service),
         ],
         # Cheap and without the engine: the engine starts only after it has succeeded.
         "startupProbe": _probe("/healthz", period_s=1, failures=60),
