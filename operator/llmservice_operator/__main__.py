@@ -23,7 +23,7 @@ from llmservice_operator.handlers import registry_for
 from llmservice_operator.leader_election import Terms
 from llmservice_operator.operator_process import OperatorProcess
 from llmservice_operator.service import Images
-from llmservice_operator.settings import OperatorSettings, default_images
+from llmservice_operator.settings import Neighbours, OperatorSettings, default_images
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,6 +87,15 @@ def parser() -> argparse.ArgumentParser:
         help="JSON or YAML with engineResources, sidecarResources and tracing for services "
         "that leave them out",
     )
+    made.add_argument(
+        "--activator-selector",
+        default="",
+        help="labels of the pods that hold requests for services at zero replicas; without it "
+        "such requests are refused",
+    )
+    made.add_argument(
+        "--activator-namespace", help="where they are (default: as for --lease-namespace)"
+    )
     made.add_argument("--sidecar-image", default=images.sidecar, help="default: %(default)s")
     made.add_argument("--engine-image", default=images.engine, help="default: %(default)s")
     made.add_argument("--engine-cpu-image", default=images.engine_cpu, help="default: %(default)s")
@@ -108,6 +117,18 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--backlog-url",
         help="where KEDA reaches /backlog of this operator; without it no ScaledObject is made",
+    )
+    made.add_argument(
+        "--network-policy",
+        action="store_true",
+        help="make a NetworkPolicy for the pods of every service; the operator's own namespace is "
+        "$POD_NAMESPACE",
+    )
+    made.add_argument(
+        "--monitoring-namespace",
+        action="append",
+        default=[],
+        help="with --network-policy: a namespace that may scrape port 9090 (repeatable)",
     )
     made.add_argument(
         "--log-format",
@@ -137,6 +158,18 @@ def settings_of(given: argparse.Namespace) -> OperatorSettings:
         liveness_port=given.liveness_port or None,
         http_port=given.http_port or None,
         backlog_url=given.backlog_url,
+        neighbours=_neighbours(given),
+        activator_selector=given.activator_selector,
+        activator_namespace=given.activator_namespace or _lease_namespace(given),
+    )
+
+
+def _neighbours(given: argparse.Namespace) -> Neighbours | None:
+    if not given.network_policy:
+        return None
+    return Neighbours(
+        operator_namespace=os.environ.get("POD_NAMESPACE") or "default",
+        monitoring_namespaces=tuple(given.monitoring_namespace),
     )
 
 

@@ -22,6 +22,14 @@ def default_images() -> Images:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbours:
+    """Who may reach port 9090 of pods: the operator's namespace, and those that monitor."""
+
+    operator_namespace: str
+    monitoring_namespaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSettings:
     """Everything that varies between installations and tests; times in seconds."""
 
@@ -38,6 +46,10 @@ class OperatorSettings:
     blind_after_s: float = 300.0
     http_port: int | None = None  # /backlog and what else machines ask for
     backlog_url: str | None = None  # where an autoscaler reaches /backlog of this operator
+    neighbours: Neighbours | None = None  # whom NetworkPolicies of pods name; None: none are made
+    # Which pods hold requests for services at zero replicas; no selector: none do.
+    activator_namespace: str = "default"
+    activator_selector: str = ""
     ops_port: int = names.PORT_OPS
     workers: int = 8
     # Events tell earlier; these find what no event told: drift, a claim that appeared.
