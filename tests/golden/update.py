@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from llmservice_operator.capabilities import Capabilities
 from llmservice_operator.desired import desired
+from llmservice_operator.kinds import OWNED
 from llmservice_operator.service import Images, parse_service
 from llmservice_operator.settings import OperatorSettings
 
@@ -14,8 +16,11 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 # Fixed names: a release must not change every golden file.
 SETTINGS = OperatorSettings(
-    images=Images(sidecar="sidecar:golden", engine="engine:golden", engine_cpu="cpu:golden")
+    images=Images(sidecar="sidecar:golden", engine="engine:golden", engine_cpu="cpu:golden"),
+    backlog_url="http://llmservice.system.svc:8081/backlog",
 )
+# A cluster in which everything is installed that can be made use of.
+EQUIPPED = Capabilities(frozenset((kind.api_version, kind.kind) for kind in OWNED if kind.optional))
 
 
 def inputs() -> Mapping[str, Path]:
@@ -27,7 +32,7 @@ def inputs() -> Mapping[str, Path]:
 def rendered(source: Path) -> str:
     """Every object of the service, as YAML documents in the order of applying."""
     service = parse_service(yaml.safe_load(source.read_text()))
-    return yaml.safe_dump_all(desired(service, SETTINGS), sort_keys=False, width=100)
+    return yaml.safe_dump_all(desired(service, SETTINGS, EQUIPPED), sort_keys=False, width=100)
 
 
 def main() -> None:

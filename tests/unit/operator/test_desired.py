@@ -92,7 +92,9 @@ def test_replicas_are_left_to_an_autoscaler() -> None:
     assert "replicas" not in of_kind(made, "Deployment")["spec"]
 
 
-@pytest.mark.parametrize("change", [{"model": {"uri": "hf://a/b"}}, {"parallelism": {"nodes": 2}}])
+@pytest.mark.parametrize(
+    "change", [{"model": {"uri": "unknown://a"}}, {"parallelism": {"nodes": 2}}]
+)
 def test_no_pods_are_made_of_what_this_version_cannot_run(change: dict[str, Any]) -> None:
     kinds = {manifest["kind"] for manifest in desired(service(**change), SETTINGS)}
     assert kinds == {"Service"}

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 import yaml
-from golden.update import HERE, SETTINGS, inputs, rendered
+from golden.update import EQUIPPED, HERE, SETTINGS, inputs, rendered
 from llmservice_operator.desired import desired
 from llmservice_operator.service import parse_service
 
@@ -35,5 +35,7 @@ def test_every_golden_file_has_a_source() -> None:
 @pytest.mark.parametrize("source", _SOURCES, ids=lambda source: source.stem)
 def test_kubernetes_schemas_accept_every_object(source: Path) -> None:
     service = parse_service(yaml.safe_load(source.read_text()))
-    for manifest in desired(service, SETTINGS):
-        validate(manifest, "1.36", strict=True)
+    for manifest in desired(service, SETTINGS, EQUIPPED):
+        # Of the others only fixtures are here; an API server holds them against these.
+        if (manifest["apiVersion"], manifest["kind"]) not in EQUIPPED.served:
+            validate(manifest, "1.36", strict=True)

@@ -186,18 +186,11 @@ def test_the_models_source_is_judged(uri: str, claim: Manifest | None, verdict: 
         assert of(made, "Stalled").status == "True"
 
 
-def test_several_nodes_are_refused_honestly() -> None:
-    made = judged(Observed(), parallelism={"nodes": 2})
-    assert told(made, "WorkloadsReady") == "False/MultiNodeNotImplemented"
-    assert told(made, "SpecAccepted") == "True/PartiallyImplemented"
-    assert "spec.parallelism.nodes" in of(made, "SpecAccepted").message
-
-
-def test_scaling_is_accepted_and_said_not_to_work() -> None:
-    made = judged(Observed(workload=deployment(ready=1)), scaling={"maxReplicas": 2})
-    assert told(made, "ScalingReady") == "False/NotImplemented"
-    assert told(made, "SpecAccepted") == "True/PartiallyImplemented"
-    assert told(judged(Observed()), "ScalingReady") == "True/NotConfigured"
+def test_the_autoscaler_never_gates_ready() -> None:
+    live = deployment(ready=1)
+    made = judged(Observed(workload=live, pods=(pod(ready=True),)), scaling={"maxReplicas": 2})
+    assert told(made, "ScalingReady") == "Unknown/AutoscalerMissing"
+    assert told(made, "Ready") == "True/Ready"
 
 
 def test_a_refused_object_is_the_reason() -> None:
