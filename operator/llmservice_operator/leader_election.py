@@ -146,7 +146,7 @@ class LeaderElection:
             async with asyncio.timeout(self._terms.retry_every_s):
                 await self._leases.replace(free)
         except (ClusterError, TimeoutError) as error:
-            _log.warning("the Lease was not given back: %s", error or type(error).__name__)
+            _log.warning("the Lease was not given back: %s", str(error) or type(error).__name__)
 
     async def _attempt(self) -> str:
         """Take or renew if that may be; who holds the Lease then, empty when it is not known."""
@@ -160,7 +160,7 @@ class LeaderElection:
         except (ClusterError, TimeoutError) as error:
             self._away()
             self._held = None
-            _log.warning("the Lease cannot be reached: %s", error or type(error).__name__)
+            _log.warning("the Lease cannot be reached: %s", str(error) or type(error).__name__)
         return ""
 
     async def _take_or_look(self) -> str:

@@ -157,7 +157,7 @@ class WorkQueue(Generic[Key]):
             "%s could not be looked at; next try in %.1f s: %s",
             key,
             pause_s,
-            error or type(error).__name__,
+            str(error) or type(error).__name__,
             exc_info=None if isinstance(error, self._expected) else error,
             extra={"about": key, "reason": type(error).__name__},
         )
