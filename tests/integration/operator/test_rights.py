@@ -46,7 +46,10 @@ def test_operator_does_all_its_work_with_the_charts_rights(
     assert {item["kind"] for item in granted} > {"ServiceAccount"}
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(granted))
     kubeconfig = login(plane, view, tmp_path)
-    arguments = (f"--namespace={view.namespace}",) if namespaced else ()
+    # The chart names the Lease after itself and keeps it in its own namespace.
+    arguments = [f"--lease={view.namespace}", f"--lease-namespace={view.namespace}"]
+    if namespaced:
+        arguments.append(f"--namespace={view.namespace}")
     operator = LiveOperator(plane, *arguments, kubeconfig=kubeconfig)
     try:
         view.apply(model={"uri": "pvc://weights/m"})

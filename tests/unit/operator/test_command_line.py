@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from llmservice_api import __version__
@@ -33,6 +34,48 @@ def test_every_argument_reaches_the_settings() -> None:
     assert settings.liveness_port is None
     assert settings.http_port is None
     assert settings.backlog_url == "http://op.ns.svc:8081/backlog"
+
+
+def test_the_lease_is_in_the_operators_own_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def namespace(words: str) -> str:
+        return settings_of(parser().parse_args(words.split())).lease_namespace
+
+    monkeypatch.delenv("POD_NAMESPACE", raising=False)
+    assert namespace("") == "default"
+    assert namespace("--namespace a --namespace b") == "a"
+    monkeypatch.setenv("POD_NAMESPACE", "own")
+    assert namespace("--namespace a") == "own"
+    assert namespace("--namespace a --lease-namespace c") == "c"
+
+
+def test_lease_and_defaults_reach_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "defaults.json"
+    file.write_text('{"sidecarResources": {"requests": {"cpu": "1"}}}')
+    words = f"--lease mine --lease-seconds 30 --defaults {file}"
+    settings = settings_of(parser().parse_args(words.split()))
+    assert (settings.lease, settings.lease_terms.duration_s) == ("mine", 30.0)
+    assert settings.defaults.sidecar_resources is not None
+
+
+@pytest.mark.parametrize("seconds", ["2", "301", "nan", "soon"])
+def test_a_lease_of_an_odd_length_is_refused(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--lease-seconds", seconds])
+    assert "is not a number from 3 to 300" in capsys.readouterr().err
+
+
+def test_defaults_that_are_wrong_end_the_operator_with_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "defaults.yaml"
+    file.write_text("tracing: {sampler: always_on}")
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--defaults", str(file)])
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert "exporterEndpoint" in said
 
 
 def test_it_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
