@@ -19,17 +19,13 @@ def test_model_of_a_scheme_to_come_is_told(view: View) -> None:
     assert not view.get("deploy/svc")
 
 
-def test_fields_that_are_not_acted_on_are_told(view: View) -> None:
-    view.apply(
-        model={"uri": "file:///models/m", "revision": "main"}, monitoring={"podMonitor": "Enabled"}
-    )
+def test_kinds_that_the_cluster_does_not_have_are_told(view: View) -> None:
+    view.apply(monitoring={"podMonitor": "Enabled"})
     eventually(
-        lambda: view.reason("SpecAccepted"),
-        until=lambda seen: seen == ("True", "PartiallyImplemented"),
+        lambda: view.reason("SpecAccepted"), until=lambda seen: seen == ("True", "MissingKind")
     )
     said = view.condition("SpecAccepted")["message"]
-    assert "spec.model.revision" in said
-    assert "spec.monitoring.podMonitor" in said
+    assert "spec.monitoring.podMonitor needs PodMonitor" in said
 
 
 def test_overlay_that_removes_the_engine_is_refused_and_nothing_changes(view: View) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fakes.manifests import resource
-from llmservice_api.spec import SpecError, not_implemented_paths, parse_spec
+from llmservice_api.spec import SpecError, parse_spec
 from llmservice_operator.service import parse_service
 
 _MODEL = {"uri": "file:///models/m"}
@@ -36,30 +36,6 @@ def test_a_refusal_names_the_path(change: dict[str, Any], path: str) -> None:
     with pytest.raises(SpecError) as refusal:
         parse_spec({"model": _MODEL} | change)
     assert path in str(refusal.value)
-
-
-_NOT_ACTED_ON: list[tuple[dict[str, Any], str]] = [
-    ({"model": _MODEL | {"revision": "main"}}, "spec.model.revision"),
-    ({"model": _MODEL | {"lora": {}}}, "spec.model.lora"),
-    (
-        {"model": _MODEL | {"tokenSecretRef": {"name": "a", "key": "b"}}},
-        "spec.model.tokenSecretRef",
-    ),
-    ({"parallelism": {"nodes": 2}}, "spec.parallelism.nodes"),
-    ({"scaling": {"maxReplicas": 3}}, "spec.scaling"),
-    ({"router": {}}, "spec.router"),
-    ({"security": {}}, "spec.security"),
-    ({"monitoring": {"podMonitor": "Enabled"}}, "spec.monitoring.podMonitor"),
-]
-
-
-@pytest.mark.parametrize(("change", "path"), _NOT_ACTED_ON, ids=[path for _, path in _NOT_ACTED_ON])
-def test_a_field_that_is_not_acted_on_is_named(change: dict[str, Any], path: str) -> None:
-    assert not_implemented_paths(parse_spec({"model": _MODEL} | change)) == (path,)
-
-
-def test_what_is_acted_on_is_not_named() -> None:
-    assert not_implemented_paths(parse_spec({"model": _MODEL})) == ()
 
 
 def test_another_kind_is_refused() -> None:
