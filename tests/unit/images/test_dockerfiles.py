@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,9 @@ def test_every_image_that_the_names_list_has_a_dockerfile() -> None:
 
 @pytest.mark.parametrize("name", names.IMAGES)
 def test_hadolint_finds_nothing(name: str) -> None:
-    found = subprocess.run(
-        ["hadolint", str(IMAGES / name / "Dockerfile")], capture_output=True, text=True, check=False
-    )
+    hadolint = Path(sys.executable).with_name("hadolint")
+    command = [str(hadolint), str(IMAGES / name / "Dockerfile")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
 
 
