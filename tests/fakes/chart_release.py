@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +72,12 @@ class Installation:
         return self.get(f"llmsvc/{name}")
 
     def served(self) -> list[str]:
-        """The names of all LLMServices; none when the kind is not served."""
+        """The names of all LLMServices of the namespace; none when the kind is not served."""
+        path = f"/apis/llmservice.dev/v1alpha1/namespaces/{self.namespace}/llmservices"
         try:
-            said = self.kubectl("get", "llmsvc", "-o", "name")
+            said = self.plane.kubectl("get", f"--raw={path}")
         except subprocess.CalledProcessError as error:
-            if "the server doesn't have a resource type" not in error.stderr:
+            if "NotFound" not in error.stderr:
                 raise
             return []
-        return [name.partition("/")[2] for name in said.split()]
+        return [item["metadata"]["name"] for item in json.loads(said)["items"]]

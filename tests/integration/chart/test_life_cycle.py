@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 # Everything that can be left in a namespace by a release.
 OWN = (
-    "deploy,svc,cm,sa,role,rolebinding,networkpolicy,pod,secret,"
+    "deploy,svc,cm,sa,role,rolebinding,networkpolicy,secret,"
     "servicemonitor,podmonitor,prometheusrule"
 )
 EVERYTHING = merged(

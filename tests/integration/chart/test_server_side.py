@@ -30,9 +30,11 @@ def places(plane: ControlPlane, objects: list[Json]) -> Iterator[None]:
     found = {item["metadata"].get("namespace") for item in objects} - {None}
     for name in sorted(found):
         new_namespace(plane, name)
-    accounts = {pod.get("serviceAccountName") for pod in pods(objects).values()} - {None}
-    for account in sorted(accounts):
+    specs = [spec for item in objects for spec in pods([item]).values()]
+    accounts = {spec.get("serviceAccountName", "default") for spec in specs}
+    for account in sorted(accounts - {"default"}):
         plane.kubectl("-n", NAMESPACE, "create", "serviceaccount", account)
+    plane.kubectl("-n", NAMESPACE, "wait", "--for=create", "sa/default", "--timeout=30s")
     yield
     plane.kubectl("delete", "namespace", *sorted(found), "--wait=false")
 
