@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 from llmservice_api import names
-from llmservice_api.sidecar_config import LiveConfig, StaticConfig
+from llmservice_api.sidecar_config import LiveConfig, SecurityConfig, StaticConfig
 
 from llmservice_local.errors import CommandError
 
@@ -171,8 +171,27 @@ def _configs(
         uri = map_paths(predictor.uri, machine.mounts)
         predictor = msgspec.structs.replace(predictor, uri=uri)
     live = msgspec.json.decode(data[names.LIVE_CONFIG_FILE], type=LiveConfig)
-    static = msgspec.structs.replace(static, listen=listen, engine=engine, predictor=predictor)
+    static = msgspec.structs.replace(
+        static,
+        listen=listen,
+        engine=engine,
+        predictor=predictor,
+        security=_security(static.security, machine.mounts),
+    )
     return static, live
+
+
+def _security(config: SecurityConfig, mounts: Mapping[str, str]) -> SecurityConfig:
+    """The Secrets' directories here. Raises CommandError for one that is nowhere mounted."""
+    fields = {"apiKeySecretRef": config.api_keys_dir, "tlsSecretRef": config.tls_dir}
+    for field, directory in fields.items():
+        if directory is not None and map_paths(directory, mounts) == directory:
+            raise CommandError(
+                f"spec.security.{field} names a Secret, and there is none here",
+                next_step=f"--mount {directory}=DIR with its entries as files, or remove the field",
+            )
+    here = {key: directory and map_paths(directory, mounts) for key, directory in fields.items()}
+    return SecurityConfig(api_keys_dir=here["apiKeySecretRef"], tls_dir=here["tlsSecretRef"])
 
 
 def _process(

@@ -196,8 +196,9 @@ async def _announced(plan: PodPlan, sidecar: ChildProcess) -> Addresses:
             )
         await asyncio.sleep(_POLL_S)
     said = cast("dict[str, int]", json.loads(line))
+    scheme = "http" if plan.static.security.tls_dir is None else "https"
     return Addresses(
-        http=f"http://{LOOPBACK}:{said['http_port']}",
+        http=f"{scheme}://{LOOPBACK}:{said['http_port']}",
         grpc=f"{LOOPBACK}:{said['grpc_port']}",
         ops=f"http://{LOOPBACK}:{said['ops_port']}",
         admin=f"http://{LOOPBACK}:{said['admin_port']}",

@@ -98,6 +98,8 @@ def pod_finding(pod: Manifest, spec: Spec) -> Finding | None:
             return found
     if section(pod, "status").get("reason") == "Evicted":
         return Finding("Evicted", f"pod {name} was evicted: {section(pod, 'status')['message']}")
+    if found := _unmounted(pod, name):
+        return found
     return _starting(statuses, name, spec)
 
 
@@ -112,6 +114,23 @@ def _unscheduled(pod: Manifest, name: str, spec: Spec) -> Finding | None:
     if "persistentvolumeclaim" in message and "not found" in message:
         return Finding("PersistentVolumeClaimNotFound", text)
     return Finding("Unschedulable", text)
+
+
+def _unmounted(pod: Manifest, name: str) -> Finding | None:
+    """Why no container can start yet. Kubelets tell it in events only, which are not read here."""
+    if condition(pod, "PodReadyToStartContainers").get("status") != "False":
+        return None
+    needed: list[str] = []
+    for volume in entries(pod, "spec", "volumes"):
+        secret, claim = section(volume, "secret"), section(volume, "persistentVolumeClaim")
+        if secret and not secret.get("optional"):
+            needed.append(f"Secret {secret['secretName']}")
+        if claim:
+            needed.append(f"PersistentVolumeClaim {claim['claimName']}")
+    if not needed:
+        return None
+    text = f"pod {name} waits for its volumes: is there {', '.join(needed)}"
+    return Finding("WaitingForVolumes", f"{text}? (kubectl describe pod {name})")
 
 
 def _container_finding(status: Manifest, pod: str) -> Finding | None:

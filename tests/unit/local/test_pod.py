@@ -25,7 +25,9 @@ from llmservice_operator.settings import OperatorSettings
 EXAMPLE = Path(__file__).parents[3] / "examples" / "tiny-cpu.yaml"
 
 
-def machine(*, environment: Mapping[str, str] | None = None) -> LocalMachine:
+def machine(
+    *, environment: Mapping[str, str] | None = None, mounts: Mapping[str, str] | None = None
+) -> LocalMachine:
     return LocalMachine(
         engine_python="/venv/engine/python",
         sidecar_python="/venv/ours/python",
@@ -33,6 +35,7 @@ def machine(*, environment: Mapping[str, str] | None = None) -> LocalMachine:
             "/models/tiny": "/cache/tiny-1",
             "/tmp": "/run/tmp",
             "/etc/llmservice": "/run/config",
+            **(mounts or {}),
         },
         ports=LocalPorts(engine=4321, http=8080),
         environment=environment or {},
@@ -104,6 +107,16 @@ def test_a_secret_is_taken_from_the_environment_or_named() -> None:
     assert "TOKEN" in missing.value.next_step
     plan = plan_pod(manifests, machine(environment={"TOKEN": "abc"}))
     assert plan.engine.environment["TOKEN"] == "abc"
+
+
+def test_secrets_of_the_doors_are_directories_here_or_named() -> None:
+    made = rendered(security={"apiKeySecretRef": {"name": "a"}, "tlsSecretRef": {"name": "b"}})
+    with pytest.raises(CommandError, match=r"spec\.security\.apiKeySecretRef") as refused:
+        plan_pod(made, machine())
+    assert "--mount /etc/llmservice-api-keys=DIR" in refused.value.next_step
+    mounts = {"/etc/llmservice-api-keys": "/run/keys", "/etc/llmservice-tls": "/run/tls"}
+    security = plan_pod(made, machine(mounts=mounts)).static.security
+    assert (security.api_keys_dir, security.tls_dir) == ("/run/keys", "/run/tls")
 
 
 @pytest.mark.parametrize("text", ["models=/x", "/models", "=x"])

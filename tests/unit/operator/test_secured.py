@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes.manifests import NOW, SETTINGS, service
+from fakes.manifests import NOW, SETTINGS, pod, service, waiting
 from fakes.strict_schemas import validate
 from llmservice_api import names
 from llmservice_api.sidecar_config import SecurityConfig, StaticConfig
 from llmservice_operator.desired import desired
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.observed import Observed
+from llmservice_operator.pods import pod_finding
 from llmservice_operator.settings import Neighbours
 from llmservice_operator.status import status
 
@@ -151,3 +152,29 @@ def test_doors_are_open_and_the_ops_port_is_for_operator_replicas_and_monitoring
 def test_no_policy_opens_the_admin_port_or_the_engine() -> None:
     opened = {port["port"] for rule in policy()["spec"]["ingress"] for port in rule["ports"]}
     assert not opened & {names.PORT_ADMIN, names.PORT_ENGINE}
+
+
+def unmounted(volumes: list[Manifest], *, started: str) -> Manifest:
+    """A pod on a node, before (False) or after (True) its volumes are mounted."""
+    made = pod(engine=waiting("PodInitializing"))
+    made["status"]["conditions"].append({"type": "PodReadyToStartContainers", "status": started})
+    return made | {"spec": {"volumes": volumes}}
+
+
+def test_a_pod_that_waits_for_a_secret_names_it() -> None:
+    wanted = service(security=KEYS | TLS)
+    volumes = pod_of(objects(security=KEYS | TLS))["volumes"]
+    found = pod_finding(unmounted(volumes, started="False"), wanted.spec)
+    assert found is not None
+    assert found.reason == "WaitingForVolumes"
+    assert "is there Secret clients, Secret pair? (kubectl describe pod svc-1)" in found.message
+    later = pod_finding(unmounted(volumes, started="True"), wanted.spec)
+    assert later is not None
+    assert later.reason == "ContainersStarting"
+
+
+def test_a_pod_without_such_volumes_just_starts() -> None:
+    optional = {"name": "a", "secret": {"secretName": "a", "optional": True}}
+    found = pod_finding(unmounted([optional], started="False"), service().spec)
+    assert found is not None
+    assert found.reason == "ContainersStarting"
