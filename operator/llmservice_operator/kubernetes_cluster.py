@@ -19,6 +19,8 @@ from llmservice_operator.kinds import OWNED, PLURALS, Kind
 from llmservice_operator.kube_json import Manifest, entries, section
 
 _TIMEOUT_S: Final = 30.0
+_WATCH_S: Final = 240  # shorter than the idle timeout of common load balancers
+_BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
 _CONNECTIONS: Final = 32
 _PAGE: Final = 500  # objects in one answer: what a page takes of memory is bounded
 _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -115,6 +117,34 @@ class KubernetesCluster:
             if not more:
                 return
 
+    async def list_selected(
+        self, kind: Kind, namespace: str, *, selector: str
+    ) -> Sequence[Manifest]:
+        """What a label selector finds in the namespace, in all when it is empty."""
+        path = _path(ObjectRef(kind.api_version, kind.kind, namespace, ""))
+        found = await self._call("GET", path, query=[("labelSelector", selector)])
+        return entries(found, "items")
+
+    async def follow(
+        self, kind: Kind, namespace: str, *, selector: str
+    ) -> AsyncGenerator[Sequence[Manifest]]:
+        """What a label selector finds, now and after every change, for some minutes."""
+        path = _path(ObjectRef(kind.api_version, kind.kind, namespace, ""))
+        query = [("labelSelector", selector)]
+        found = await self._call("GET", path, query=query)
+        objects = {item["metadata"]["uid"]: item for item in entries(found, "items")}
+        yield tuple(objects.values())
+        version = section(found, "metadata").get("resourceVersion") or ""
+        query += [("watch", "1"), ("timeoutSeconds", str(_WATCH_S)), ("resourceVersion", version)]
+        async for event in self._events(path, query):
+            changed = event["object"]
+            if event["type"] == "ERROR":
+                return  # the version is too old: the caller lists again
+            objects[changed["metadata"]["uid"]] = changed
+            if event["type"] == "DELETED":
+                del objects[changed["metadata"]["uid"]]
+            yield tuple(objects.values())
+
     async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
         path = _path(ObjectRef(kind.api_version, kind.kind, key.namespace, ""))
         selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
@@ -136,20 +166,54 @@ class KubernetesCluster:
         accept: str = "application/json",
     ) -> Manifest | None:
         """One call; None for 404."""
+        where = f"{method} {path}"
+        try:
+            response = await self._send(method, path, query=query, body=body, accept=accept)
+            text: bytes = await response.read()
+        except _BROKEN as error:
+            raise ClusterError(f"{where}: {str(error) or type(error).__name__}") from error
+        return _answer(response.status, text, where=where)
+
+    async def _events(self, path: str, query: list[tuple[str, str]]) -> AsyncGenerator[Manifest]:
+        """The events of a watch until the API server ends it."""
+        try:
+            answer = await self._send("GET", path, query=query, timeout_s=_WATCH_S + _TIMEOUT_S)
+            stream: aiohttp.ClientResponse = answer.response
+            try:
+                if stream.status != 200:
+                    _answer(stream.status, await stream.read(), where=f"watch of {path}")
+                buffer = bytearray()
+                async for chunk in stream.content.iter_any():
+                    buffer += chunk
+                    *lines, rest = buffer.split(b"\n")
+                    buffer = bytearray(rest)
+                    for line in lines:
+                        yield json.loads(line)
+            finally:
+                stream.close()
+        except _BROKEN as error:
+            raise ClusterError(f"watch of {path}: {str(error) or type(error).__name__}") from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Manifest | None = None,
+        accept: str = "application/json",
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Any:
+        """The client's own response, whose body is not read yet."""
         patch = method == "PATCH"
         headers = {"Accept": accept}
         headers["Content-Type"] = "application/apply-patch+yaml" if patch else "application/json"
         api = cast("Any", self._api)  # the generated client is untyped
-        try:
-            prepared = await api.param_serialize(
-                method, path, query_params=query or [], header_params=headers, body=body,
-                auth_settings=["BearerToken"],
-            )  # fmt: skip
-            response = await api.call_api(*prepared, _request_timeout=_TIMEOUT_S)
-            text: bytes = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterError(f"{method} {path}: {error or type(error).__name__}") from error
-        return _answer(response.status, text, where=f"{method} {path}")
+        prepared = await api.param_serialize(
+            method, path, query_params=query or [], header_params=headers, body=body,
+            auth_settings=["BearerToken"],
+        )  # fmt: skip
+        return await api.call_api(*prepared, _request_timeout=timeout_s)
 
 
 @asynccontextmanager
@@ -185,7 +249,8 @@ def _found(live: Manifest | None, manifest: Manifest) -> Manifest:
 def _path(ref: ObjectRef) -> str:
     plural = PLURALS[ref.api_version, ref.kind]
     root = "api" if "/" not in ref.api_version else "apis"
-    path = f"/{root}/{ref.api_version}/namespaces/{ref.namespace}/{plural}"
+    where = f"namespaces/{ref.namespace}/" if ref.namespace else ""
+    path = f"/{root}/{ref.api_version}/{where}{plural}"
     return f"{path}/{ref.name}" if ref.name else path
 
 

@@ -32,6 +32,7 @@ from llmservice_operator.sight import Sight
 from llmservice_operator.snapshots import LARGEST_BYTES, SnapshotKeeper
 from llmservice_operator.telemetry import Telemetry, TracedCluster
 from llmservice_operator.tracing import make_tracing
+from llmservice_operator.waking import ApiServer, Waking
 from llmservice_operator.work_queue import Pace, WorkQueue
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class OperatorProcess:
         self._queue: WorkQueue[ServiceKey] | None = None
         self._resync: Resync | None = None
         self._election: LeaderElection | None = None
+        self._waking: Waking | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._resources = AsyncExitStack()
         self._failed = False
@@ -109,6 +111,7 @@ class OperatorProcess:
         )
         election = await self._candidate()
         self._election = election
+        self._waking = await self._waker(cluster)
         writing = TracedCluster(
             FencedCluster(cluster, check=election.check),
             tracer=tracing.tracer,
@@ -143,6 +146,15 @@ class OperatorProcess:
             away=self._sight.away,
         )
 
+    async def _waker(self, api: ApiServer) -> Waking | None:
+        settings = self._settings
+        if not settings.activator_selector:
+            return None
+        session = await self._resources.enter_async_context(aiohttp.ClientSession(timeout=_TIMEOUT))
+        waking = Waking(api, session, settings=settings, look_at=self.look_at)
+        self._run(waking.follow())
+        return waking
+
     async def _equipped(
         self, cluster: Cluster, telemetry: Telemetry, metrics: Metrics
     ) -> WorkQueue[ServiceKey]:
@@ -157,10 +169,14 @@ class OperatorProcess:
             path=names.PATH_SNAPSHOT,
             largest_bytes=LARGEST_BYTES,
         )
+        waking = self._waking
         snapshots = SnapshotKeeper(cluster, snapshot, settings=settings, clock=time.monotonic)
         backlogs = Backlogs(ask=poller.ask, answers=poller.answers, now=_now, clock=time.monotonic)
+        if waking is not None:
+            backlogs.add_held(waking.held)
         if settings.http_port is not None:
             routes = [*metrics_routes(metrics), *backlog_routes(backlogs)]
+            routes += waking.routes if waking else ()
             await self._resources.enter_async_context(
                 serving(routes, port=settings.http_port, leading=lambda: self.leading)
             )
@@ -171,6 +187,7 @@ class OperatorProcess:
             witness=telemetry,
             settings=settings,
             now=_now,
+            stand_in=waking.activations if waking else None,
         )
         self._run(poller.run())
 
@@ -182,6 +199,8 @@ class OperatorProcess:
     async def _lead(self, election: LeaderElection, queue: WorkQueue[ServiceKey]) -> None:
         """Work from when the Lease is ours until it is lost."""
         await election.acquire()
+        if self._waking is not None:
+            self._run(self._waking.load())
         for _ in range(self._settings.workers):
             self._run(queue.work())
         await election.hold()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -47,6 +48,16 @@ class Keeper(Protocol):
     def forget(self, key: ServiceKey) -> None: ...
 
 
+class StandIn(Protocol):
+    """Adds to what is desired what follows from what is there. Raises as Keeper does."""
+
+    async def manifests(
+        self, service: Service, live: Mapping[ObjectRef, Manifest]
+    ) -> Sequence[Manifest]: ...
+
+    def forget(self, key: ServiceKey) -> None: ...
+
+
 class Witness(Protocol):
     """Is told what a look at a service has read and found."""
 
@@ -69,8 +80,10 @@ class Reconciler:
         witness: Witness,
         settings: OperatorSettings,
         now: Callable[[], datetime],
+        stand_in: StandIn | None = None,
     ) -> None:
         self._cluster = cluster
+        self._stand_in = stand_in
         self._poller = poller
         self._keepers = keepers
         self._witness = witness
@@ -87,7 +100,7 @@ class Reconciler:
         if raw is None or "deletionTimestamp" in section(raw, "metadata"):
             # Owner references do the rest; there is no finalizer to remove.
             self._poller.forget(key)
-            for keeper in self._keepers:
+            for keeper in (*self._keepers, *([self._stand_in] if self._stand_in else [])):
                 keeper.forget(key)
             self._applier.forget(key)
             self._witness.gone(key)
@@ -122,7 +135,9 @@ class Reconciler:
                 before=before,
                 now=self._now(),
             )
-        observed = await self._apply(service, manifests, live)
+        stand_in = await self._stand_in.manifests(service, live) if self._stand_in else ()
+        observed = await self._apply(service, (*manifests, *stand_in), live)
+        observed = replace(observed, wakes=bool(stand_in))
         for keeper in self._keepers:
             await keeper.keep(service, observed)
         return status(service, observed, before=before, now=self._now())

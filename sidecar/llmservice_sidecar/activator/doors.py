@@ -62,6 +62,10 @@ class Doors:
         entry = self._entries[key]
         return entry.http_port, entry.grpc_port
 
+    def awake(self, key: str) -> bool:
+        """Whether a replica of the service is ready, as far as is known here."""
+        return self._entries[key].target.awake
+
     async def _set(self, activation: Activation) -> None:
         key = key_of(activation.namespace, activation.name)
         self._named.add(key)

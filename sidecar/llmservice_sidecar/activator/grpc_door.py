@@ -21,6 +21,7 @@ from grpc_health.v1.health_pb2_grpc import (
     add_HealthServicer_to_server,  # pyright: ignore[reportUnknownVariableType] - generated
 )
 from grpc_reflection.v1alpha import reflection
+from llmservice_api.activation import Replica
 from llmservice_api.names import GRPC_SERVICE
 
 from llmservice_sidecar.activator.desk import Desk
@@ -31,7 +32,7 @@ from llmservice_sidecar.activator.grpc_forward import (
     pass_on,
     passed_on,
 )
-from llmservice_sidecar.activator.hold import Target, Ticket
+from llmservice_sidecar.activator.hold import ReplicaFailed, Target, Ticket
 from llmservice_sidecar.adapters.grpc_door import SERVER_OPTIONS, SERVICES
 from llmservice_sidecar.adapters.grpc_errors import Call, abort
 from llmservice_sidecar.core.errors import LLMServiceError, Reason, RequestRejected
@@ -144,28 +145,29 @@ class _Everything(grpc.GenericRpcHandler):
     ) -> None:
         metadata = passed_on(cast("Any", context.invocation_metadata()) or ())
         while True:
-            async with (
-                self._target.turn(ticket) as turn,
-                self._replicas.ask(
-                    turn.replica.grpc,
-                    method,
-                    request,
-                    metadata=metadata,
-                    timeout_s=context.time_remaining(),
-                ) as call,
-            ):
-                turn.written()  # one connection keeps the order of its calls
+            async with self._target.turn(ticket) as turn:
                 try:
-                    await pass_on(call, context, taken=taken)
+                    async with self._replicas.ask(
+                        turn.replica.grpc,
+                        method,
+                        request,
+                        metadata=metadata,
+                        timeout_s=context.time_remaining(),
+                    ) as call:
+                        turn.written()  # one connection keeps the order of its calls
+                        return await pass_on(call, context, taken=taken)
+                except ReplicaFailed as error:
+                    self._again(turn.replica, str(error))
                 except grpc.aio.AioRpcError as error:
                     pause_s = again_after_s(error, held=ticket.held)
                     if pause_s is None:
                         taken()
                         await abort_as(error, context)
-                    _log.info("%s: asking another time: %s", self._target.key, error.details())
-                    self._target.rest(turn.replica, pause_s)
-                else:
-                    return
+                    self._again(turn.replica, error.details(), pause_s)
+
+    def _again(self, replica: Replica, why: str | None, pause_s: float | None = None) -> None:
+        _log.info("%s: asking another time: %s", self._target.key, why)
+        self._target.rest(replica, pause_s)
 
     def _asleep(self, method: str) -> RequestRejected:
         return RequestRejected(

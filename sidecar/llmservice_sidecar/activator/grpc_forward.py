@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final, NoReturn, cast
@@ -9,6 +10,7 @@ from typing import Any, Final, NoReturn, cast
 import grpc
 import grpc.aio
 
+from llmservice_sidecar.activator.hold import CONNECT_TIMEOUT_S, ReplicaFailed
 from llmservice_sidecar.adapters.grpc_errors import PUSHBACK_TRAILER, Call
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -51,19 +53,25 @@ class GrpcReplicas:
         metadata: Metadata,
         timeout_s: float | None,
     ) -> AsyncGenerator[ReplicaCall]:
-        """A call under way; leaving the block before its end cancels it."""
+        """A call under way; leaving the block before its end cancels it.
+
+        Raises ReplicaFailed before the block when there is no connection.
+        """
         channel = self._channels.get(address)
         if channel is None:
             channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
             self._channels[address] = channel
         self._calls[address] = self._calls.get(address, 0) + 1
-        untyped: Any = channel
-        make = untyped.unary_stream(method)  # no serializers: bytes in, bytes out
-        call: ReplicaCall = make(request, metadata=metadata, timeout=timeout_s)
         try:
-            yield call
+            await _connected(channel, address)
+            untyped: Any = channel
+            make = untyped.unary_stream(method)  # no serializers: bytes in, bytes out
+            call: ReplicaCall = make(request, metadata=metadata, timeout=timeout_s)
+            try:
+                yield call
+            finally:
+                call.cancel()  # no effect on one that has ended
         finally:
-            call.cancel()  # no effect on one that has ended
             self._calls[address] -= 1
 
     async def keep(self, addresses: Iterable[str]) -> None:
@@ -77,6 +85,20 @@ class GrpcReplicas:
         """Close all; calls are cancelled."""
         for channel in self._channels.values():
             await channel.close()
+
+
+async def _connected(channel: grpc.aio.Channel, address: str) -> None:
+    # Calls that are made before go out in no order when the connection is there.
+    state = channel.get_state(try_to_connect=True)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            while state is not grpc.ChannelConnectivity.READY:
+                if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    raise ReplicaFailed(f"{address}: no connection")
+                await channel.wait_for_state_change(state)
+                state = channel.get_state(try_to_connect=True)
+    except TimeoutError:
+        raise ReplicaFailed(f"{address}: no connection in {CONNECT_TIMEOUT_S:.0f} s") from None
 
 
 async def pass_on(call: ReplicaCall, context: Call, *, taken: Callable[[], None]) -> None:

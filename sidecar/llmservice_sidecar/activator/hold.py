@@ -19,6 +19,7 @@ from llmservice_sidecar.core.errors import (
     RequestRejected,
 )
 
+CONNECT_TIMEOUT_S: Final = 2.0  # to a replica; all that wait wait for it
 _MIB: Final = 1024 * 1024
 _UNKNOWN_WAKE_S: Final = 30.0  # before a service has been seen to wake
 
@@ -36,6 +37,10 @@ class HoldLimits:
     max_bytes: int = 256 * _MIB
     overhead_bytes: int = 32 * 1024
     rest_s: float = 0.5
+
+
+class ReplicaFailed(Exception):
+    """The replica did not take the request or broke before it answered; nobody was answered."""
 
 
 class Memory:

@@ -10,12 +10,11 @@ from typing import Final
 from aiohttp import ClientResponse, web
 
 from llmservice_sidecar.activator.desk import ANSWERED, Attendance, Desk
-from llmservice_sidecar.activator.hold import Memory, Place, Target, Ticket
+from llmservice_sidecar.activator.hold import Memory, Place, ReplicaFailed, Target, Ticket
 from llmservice_sidecar.activator.http_asleep import asleep_answer, wakes
 from llmservice_sidecar.activator.http_forward import (
     HttpMessage,
     HttpReplicas,
-    ReplicaFailed,
     end_to_end,
     pass_on,
 )

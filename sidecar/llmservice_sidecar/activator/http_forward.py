@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-_CONNECT_TIMEOUT_S: Final = 2.0
+from llmservice_sidecar.activator.hold import CONNECT_TIMEOUT_S, ReplicaFailed
+
 _KEEPALIVE_S: Final = 3.0
+_WRITTEN_AT_ONCE: Final = 256 * 1024
 _BROKEN: Final = (aiohttp.ClientError, ConnectionError, asyncio.TimeoutError)
 # Of one connection, not of the message (RFC 9110, section 7.6.1), and what each side makes anew.
 _HOP_BY_HOP: Final = frozenset(
@@ -25,10 +28,6 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-
-
-class ReplicaFailed(Exception):
-    """The replica did not take the request or broke before it answered; nobody was answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class HttpReplicas:
         tracing.on_request_headers_sent.append(_headers_sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             trace_configs=[tracing],
             skip_auto_headers=_AUTOMATIC,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -80,7 +79,7 @@ class HttpReplicas:
             response = await self._session.request(
                 message.method,
                 URL(f"http://{address}{message.path}", encoded=True),
-                data=message.body or None,
+                data=_payload(message.body),
                 headers=message.headers,
                 allow_redirects=False,
                 trace_request_ctx=written,
@@ -129,6 +128,11 @@ def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     }
     dropped = _HOP_BY_HOP | named | {"content-length"}
     return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in dropped)
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO | None:
+    # A large one is written piece by piece: others have their turn in between.
+    return io.BytesIO(body) if len(body) > _WRITTEN_AT_ONCE else body or None
 
 
 async def _headers_sent(
