@@ -10,12 +10,21 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from e2e.kube import Kube
+import yaml
+from e2e.kube import MANIFESTS, Kube
 from llmservice_api import names
 from llmservice_api.status_report import StatusReport, decode_report
 
 # A model on a machine that does much else at the same time.
 SETTLED_WITHIN_S: Final = 240.0
+
+
+def cycle(name: str, **spec: Any) -> str:
+    """The manifest of a service with a quick and small engine, with some fields of its spec set."""
+    manifest = yaml.safe_load((MANIFESTS / "cycle.yaml").read_text(encoding="utf-8"))
+    manifest["metadata"]["name"] = name
+    manifest["spec"] |= spec
+    return json.dumps(manifest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import pytest
 from e2e.chart import RELEASE, Release
-from e2e.kube import MANIFESTS, Cluster, Kube
+from e2e.kube import Cluster, Kube
 from e2e.load import Load
-from e2e.service import SETTLED_WITHIN_S, LiveService
+from e2e.service import SETTLED_WITHIN_S, LiveService, cycle
 from llmservice_api import __version__, names
 
 SERVICE: Final = "cycle"
@@ -28,20 +28,14 @@ SLOW_START_S: Final = 150  # longer than a liveness probe has patience
 _IMAGE: Final = f"{names.IMAGE_REPOSITORY}/sidecar:{__version__}"
 
 
-def manifest(name: str) -> str:
-    text = (MANIFESTS / "cycle.yaml").read_text(encoding="utf-8")
-    return text.replace("name: NAME", f"name: {name}")
-
-
 @pytest.fixture(scope="module")
 def slow(kube: Kube, operator: str, namespace: str) -> Generator[LiveService]:
     """A service whose engine takes minutes to load its model."""
     service = LiveService(kube, namespace, "slow")
-    service.apply(manifest("slow"))
-    entry = "python -m vllm.entrypoints.launchers.api_server.entry"
+    entry = "python -m llmservice_lab.engine.serve --executor=latency"
     command = ["sh", "-c", f'sleep {SLOW_START_S}; exec {entry} "$@"', "engine"]
     overlay = {"containers": [{"name": names.CONTAINER_ENGINE, "command": command}]}
-    service.patch({"template": {"spec": overlay}, "replicas": 1})
+    service.apply(cycle("slow", template={"spec": overlay}))
     yield service
     service.kubectl("delete", service.reference)
 
@@ -49,7 +43,7 @@ def slow(kube: Kube, operator: str, namespace: str) -> Generator[LiveService]:
 @pytest.fixture(scope="module")
 def service(kube: Kube, operator: str, namespace: str, slow: LiveService) -> Generator[LiveService]:
     service = LiveService(kube, namespace, SERVICE)
-    service.apply(manifest(SERVICE))
+    service.apply(cycle(SERVICE))
     service.wait_settled(1)
     yield service
     service.kubectl("delete", service.reference, "--ignore-not-found")
@@ -87,7 +81,7 @@ def change_image(service: LiveService, cluster: Cluster) -> None:
 
 
 def change_engine(service: LiveService, cluster: Cluster) -> None:
-    service.patch({"engine": {"env": [{"name": "LLMSERVICE_LATENCY_STEP_S", "value": "0.012"}]}})
+    service.patch({"engine": {"args": ["--max-logprobs=5"]}})
 
 
 def change_sidecar(service: LiveService, cluster: Cluster) -> None:

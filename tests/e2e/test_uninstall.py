@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 from e2e.chart import Release
-from e2e.kube import MANIFESTS, Kube, KubeError
-from e2e.service import LiveService
+from e2e.kube import Kube, KubeError
+from e2e.service import LiveService, cycle
 from llmservice_api import names
 
 CRD: Final = f"customresourcedefinition/{names.PLURAL}.{names.GROUP}"
@@ -20,9 +20,7 @@ OWNED: Final = "deployments,services,configmaps,serviceaccounts,poddisruptionbud
 @pytest.fixture(scope="module")
 def service(kube: Kube, release: Release, namespace: str) -> LiveService:
     service = LiveService(kube, namespace, "last")
-    manifest = (MANIFESTS / "cycle.yaml").read_text(encoding="utf-8")
-    service.apply(manifest.replace("name: NAME", "name: last"))
-    service.patch({"suspend": True})
+    service.apply(cycle("last", suspend=True))
     service.wait_settled(0)
     return service
 

@@ -2,7 +2,8 @@
 
     python -m llmservice_lab.engine.serve --executor latency --step-ms 5 --model DIR [vllm flags]
 
-The engine process is forked from the server's instead of importing everything a second time.
+The engine process is forked from the server's, and the model's class is looked at in this one,
+instead of importing everything a second and a third time.
 """
 
 # pyright: basic, reportMissingImports=false
@@ -59,10 +60,19 @@ def main() -> None:
         if not any(argument.startswith("--logits-processors") for argument in rest):
             rest += ["--logits-processors", FORCED_LENGTH]
     sys.argv[1:] = rest
+    _look_at_the_model_here()
     _fork_the_engine()
     from vllm.entrypoints.launchers.api_server.entry import main as serve  # noqa: PLC0415
 
     serve()
+
+
+def _look_at_the_model_here() -> None:
+    # vLLM imports the model's class in a process of its own, so that this one touches no GPU: on a
+    # CPU that is a second import of torch for nothing.
+    from vllm.model_executor.models import registry  # noqa: PLC0415
+
+    registry._run_in_subprocess = lambda inspect: inspect()  # noqa: SLF001 - the seam
 
 
 def _fork_the_engine() -> None:
