@@ -12,7 +12,7 @@ from llmservice_operator.desired.config import static_hash
 from llmservice_operator.desired.engine import engine_container
 from llmservice_operator.desired.metadata import labels, metadata, selector
 from llmservice_operator.desired.model_fetch import fetch_containers
-from llmservice_operator.desired.model_source import cache_claim
+from llmservice_operator.desired.model_source import cache_claim, downloads
 from llmservice_operator.desired.model_volumes import (
     model_mounts,
     model_volumes,
@@ -29,6 +29,7 @@ from llmservice_operator.service import Rendering, Service
 # preStop counts against the grace period: the drain, then the engine's and the sidecar's own end.
 _GRACE_AFTER_DRAIN_S: Final = 30
 _PROGRESS_AFTER_STARTUP_S: Final = 300
+_PROGRESS_OF_DOWNLOAD_S: Final = 7200  # before the engine even starts
 _SPREAD_OVER: Final = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
 
 
@@ -44,7 +45,11 @@ def deployment(service: Service, *, rendered: Rendering, pull_policy: str) -> Ma
                 "maxSurge": spec.rollout_strategy.max_surge,
             },
         },
-        "progressDeadlineSeconds": spec.engine.startup_timeout_seconds + _PROGRESS_AFTER_STARTUP_S,
+        "progressDeadlineSeconds": (
+            spec.engine.startup_timeout_seconds
+            + _PROGRESS_AFTER_STARTUP_S
+            + (_PROGRESS_OF_DOWNLOAD_S if downloads(spec) else 0)
+        ),
         "revisionHistoryLimit": 3,
         "template": pod_template(service, rendered=rendered, pull_policy=pull_policy),
     }

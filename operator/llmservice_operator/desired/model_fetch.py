@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -45,7 +45,7 @@ def fetch_containers(service: Service, *, image: str) -> list[Manifest]:
                     "name": "POD_NAME",
                     "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
                 },
-                *_secrets(model, wanted.values()),
+                *_secrets(model, tuple(wanted.values())),
             ],
             "resources": _RESOURCES,
             "securityContext": container_security(),
@@ -97,14 +97,17 @@ def _pin(service: Service) -> str:
     return f"{service.namespace}.{service.name}-{digest}"
 
 
-def _secrets(model: Model, uris: Iterable[str]) -> list[Manifest]:
+def _secrets(model: Model, uris: Collection[str]) -> list[Manifest]:
+    """The Secret's value, for the model's scheme; for those of adapters if it brings no model."""
     reference = model.token_secret_ref
     if reference is None:
         return []
-    key = {"name": reference.name, "key": reference.key}
-    used = {source.scheme(uri) for uri in uris}
+    used = {source.scheme(uri) for uri in ((model.uri,) if model.uri in uris else uris)}
     return [
-        {"name": variable, "valueFrom": {"secretKeyRef": key}}
+        {
+            "name": variable,
+            "valueFrom": {"secretKeyRef": {"name": reference.name, "key": reference.key}},
+        }
         for scheme, variable in _SECRET_VARIABLES.items()
         if scheme in used
     ]

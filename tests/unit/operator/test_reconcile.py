@@ -176,7 +176,7 @@ async def test_a_model_that_is_no_longer_supported_stops_nothing() -> None:
     cluster = FakeCluster(resource())
     looks = reconciler(cluster)
     await looks.reconcile(KEY)
-    cluster.put(resource(model={"uri": "hf://org/name"}))
+    cluster.put(resource(model={"uri": "gs://bucket/name"}))
     await looks.reconcile(KEY)
     assert DEPLOYMENT in cluster.objects
     assert written(cluster, "Ready").reason == "UnsupportedScheme"
