@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import helm_python as helm
@@ -17,6 +18,7 @@ from fakes.rendered_chart import (
     merged,
     notes,
     of_kind,
+    parse,
     pods,
     render,
 )
@@ -185,3 +187,12 @@ def test_notes_warn_when_prometheus_is_shut_out() -> None:
     assert "Prometheus cannot reach" in notes(values)
     values["networkPolicy"] = {"enabled": True, "monitoringNamespaces": ["monitoring"]}
     assert "Prometheus cannot reach" not in notes(values)
+
+
+def test_packaged_chart_renders_the_same(tmp_path: Path) -> None:
+    archive = Path(helm.package(CHART, destination=tmp_path))
+    assert archive.name == f"llmservice-{__version__}.tgz"
+    with helm.Chart.load_archive(archive.read_bytes()) as packaged:
+        texts = packaged.render(EVERYTHING, name="llmservice", namespace=NAMESPACE)
+    found = [item for path, text in texts.items() if path.endswith(".yaml") for item in parse(text)]
+    assert sorted(map(str, found)) == sorted(map(str, render(EVERYTHING)))
