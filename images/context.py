@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -56,6 +57,7 @@ def _component(image: Image) -> str:
         f'version = "{version()}"\n'
         f'description = "{image.description}"\n'
         'license = "Apache-2.0"\n'
+        f"dependencies = {json.dumps(image.direct)}\n"
         f"# Described by {_digest_of_tools('requirements.txt', 'describe.sh')}.\n"
     )
 

@@ -91,6 +91,9 @@ def test_bill_of_materials_starts_from_the_image_itself(tmp_path: Path) -> None:
     context = filled(tmp_path / "context", "sidecar")
     project = tomllib.loads((context / "component.toml").read_text())["project"]
     assert (project["name"], project["version"]) == ("llmservice-sidecar", __version__)
+    assert {"grpcio", "msgspec"} <= {
+        re.split(r"[<>=;\[ ]", one)[0] for one in project["dependencies"]
+    }
 
 
 def test_release_workflow_builds_with_the_time_of_the_context() -> None:
