@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 CREDENTIALS_VARIABLE: Final = "LLMSERVICE_S3_CREDENTIALS"
+_REFUSED: Final = (PermissionDeniedError, UnauthenticatedError)
+_STATUS: Final = re.compile(r"status code: (\d{3})")
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
 _FIELDS: Final = {  # of a credentials file, and what the store calls them
     "aws_access_key_id": "access_key_id",
@@ -99,21 +102,30 @@ class S3Source:
             raise self._refusal(error) from error
 
     def _refusal(self, error: Exception) -> FetchError:
-        cause = _first_line(error)
-        if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
-            text = (
-                f"{self.uri}: the credentials are refused ({cause}); see spec.model.tokenSecretRef "
-                "and the role of the pod's service account"
-            )
-            return FetchError(text, status=Exit.NOT_ALLOWED)
-        if isinstance(error, FileNotFoundError):
-            return FetchError(
-                f"{self.uri}: there is no such bucket or object", status=Exit.NOT_FOUND
-            )
         if isinstance(error, PreconditionError):
             text = f"{self.uri}: an object was written over while it was being read"
             return FetchError(text, status=Exit.UNREACHABLE, again=True)
-        return FetchError(f"{self.uri}: {cause}", status=Exit.UNREACHABLE, again=True)
+        # The store knows classes for single objects only; of a listing it gives the whole answer.
+        told = _STATUS.search(str(error))
+        status = int(told[1]) if told else 0
+        if isinstance(error, _REFUSED) or status in {401, 403}:
+            why = _code(error) or "access denied"
+            text = (
+                f"{self.uri}: the credentials are refused ({why}); see spec.model.tokenSecretRef "
+                "and the role of the pod's service account"
+            )
+            return FetchError(text, status=Exit.NOT_ALLOWED)
+        if isinstance(error, FileNotFoundError) or status == 404:
+            text = f"{self.uri}: there is no such bucket or object"
+            return FetchError(text, status=Exit.NOT_FOUND)
+        if 300 <= status < 500:
+            text = f"{self.uri}: the store answers {status} {_code(error)}: check AWS_REGION"
+            return FetchError(text, status=Exit.USAGE)
+        if "169.254." in str(error):
+            text = f"{self.uri}: there are no credentials: set spec.model.tokenSecretRef, or give "
+            text += "the pod's service account a role"
+            return FetchError(text, status=Exit.NOT_ALLOWED)
+        return FetchError(f"{self.uri}: {_first_line(error)}", status=Exit.UNREACHABLE, again=True)
 
 
 def _store(bucket: str, environ: Mapping[str, str]) -> S3Store:
@@ -153,6 +165,12 @@ def _credentials(text: str) -> dict[str, str]:
             status=Exit.USAGE,
         ) from error
     return {ours: section[theirs] for theirs, ours in _FIELDS.items() if theirs in section}
+
+
+def _code(error: Exception) -> str:
+    """The S3 error code in an answer."""
+    found = re.search(r"<Code>(\w+)</Code>", str(error))
+    return found[1] if found else ""
 
 
 def _first_line(error: Exception) -> str:
