@@ -36,6 +36,15 @@ TOGGLES: Final[Mapping[str, Json]] = {
             "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
         }
     },
+    "activator": {
+        "activator": {
+            "enabled": True,
+            "podLabels": {"team": "llm"},
+            "podAnnotations": {"example.com/owner": "llm"},
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "priorityClassName": "system-cluster-critical",
+        }
+    },
     "service monitor": {"monitoring": {"serviceMonitor": {"enabled": True}}},
     "pod monitor": {"monitoring": {"podMonitor": {"enabled": True}}},
     "alerts": {"monitoring": {"prometheusRule": {"enabled": True, "alertLabels": {"team": "llm"}}}},

@@ -44,6 +44,18 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- include "llmservice.componentLabels" (list . "operator") }}
 {{- end }}
 
+{{- define "llmservice.activatorName" -}}
+{{- include "llmservice.fullname" . }}-activator
+{{- end }}
+
+{{/* The activator's pods, as a label selector in one line. */}}
+{{- define "llmservice.activatorSelector" -}}
+{{- $labels := include "llmservice.componentSelector" (list . "activator") | fromYaml }}
+{{- $terms := list }}
+{{- range $key, $value := $labels }}{{ $terms = append $terms (printf "%s=%s" $key $value) }}{{ end }}
+{{- join "," $terms }}
+{{- end }}
+
 {{/* What the operator does in a namespace; every verb is used, none is a wildcard. */}}
 {{- define "llmservice.rules" -}}
 - apiGroups: [llmservice.dev]

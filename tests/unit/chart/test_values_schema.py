@@ -74,7 +74,7 @@ def test_every_key_of_the_schema_has_a_default_and_the_other_way_round() -> None
     # What Kubernetes defines is named in the schema and has no default here.
     kubernetes = ("affinity.", "resources.", "Resources.")
     known = {key for key in known_keys(SCHEMA) if not any(part in key for part in kubernetes)}
-    own_names = ("dashboards.labels.", "resources.")
+    own_names = ("dashboards.labels.", "resources.", "activator.resources.")
     given = {key for key in set_keys(VALUES) if not key.startswith(own_names)}
     assert known - {"global"} == given
 
