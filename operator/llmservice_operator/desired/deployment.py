@@ -20,7 +20,7 @@ from llmservice_operator.desired.model_volumes import (
 )
 from llmservice_operator.desired.overlay import overlay
 from llmservice_operator.desired.parallel import worker_container
-from llmservice_operator.desired.secrets import secret_volumes
+from llmservice_operator.desired.secrets import has_tls, secret_volumes
 from llmservice_operator.desired.security import pod_security
 from llmservice_operator.desired.sidecar import sidecar_container
 from llmservice_operator.kube_json import Manifest
@@ -97,6 +97,8 @@ def pod_template(
         "kubectl.kubernetes.io/default-container": names.CONTAINER_ENGINE,
         names.ANNOTATION_STATIC_HASH: static_hash(service),
     }
+    if has_tls(service):
+        annotations["prometheus.io/scheme"] = "https"  # for what scrapes all services alike
     if service.restarted_at:
         annotations[names.ANNOTATION_RESTARTED_AT] = service.restarted_at
     template: Manifest = {

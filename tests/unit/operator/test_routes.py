@@ -148,7 +148,8 @@ def test_everything_that_is_missing_is_named() -> None:
 def test_metrics_are_scraped_on_the_data_port_and_over_tls_where_it_speaks_that() -> None:
     monitored: dict[str, Any] = {"monitoring": {"podMonitor": "Enabled"}}
     (plain,) = made(*ALL, **monitored)["PodMonitor"]["spec"]["podMetricsEndpoints"]
-    assert plain == {"port": "http", "path": "/metrics", "scheme": "http"}
+    assert (plain["port"], plain["path"], plain["scheme"]) == ("http", "/metrics", "http")
+    assert [rule["targetLabel"] for rule in plain["relabelings"]] == ["llmservice"]
     secured = monitored | {"security": {"tlsSecretRef": {"name": "pair"}}}
     (tls,) = made(*ALL, **secured)["PodMonitor"]["spec"]["podMetricsEndpoints"]
     assert tls["scheme"] == "https"
