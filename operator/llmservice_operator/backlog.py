@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from llmservice_api.status_report import QueueReport
 
 from llmservice_operator.cluster import ServiceKey
 from llmservice_operator.kube_json import Manifest, section
-from llmservice_operator.observed import Observed, Polled
+from llmservice_operator.observed import Observed, Polled, number
 from llmservice_operator.pods import is_leader, is_ready
 from llmservice_operator.service import Service
 
@@ -54,7 +55,7 @@ class UnknownBacklogError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Seen:
     service: Service
-    pods: tuple[Manifest, ...]
+    observed: Observed
 
 
 class Backlogs:
@@ -87,7 +88,7 @@ class Backlogs:
     async def keep(self, service: Service, observed: Observed) -> None:
         """Remember the service and its pods as they are now."""
         key = ServiceKey(service.namespace, service.name)
-        self._seen[key] = _Seen(service, observed.pods)
+        self._seen[key] = _Seen(service, observed)
 
     def forget(self, key: ServiceKey) -> None:
         """The service is gone."""
@@ -108,7 +109,7 @@ class Backlogs:
             raise UnknownServiceError(f"there is no LLMService {key}")
         return backlog(
             seen.service,
-            seen.pods,
+            seen.observed,
             answers=self._answers(key),
             held=self._held(key),
             now=self._now(),
@@ -128,7 +129,7 @@ class Backlogs:
 
 def backlog(
     service: Service,
-    pods: Sequence[Manifest],
+    observed: Observed,
     *,
     answers: Mapping[str, Polled],
     held: int,
@@ -138,7 +139,7 @@ def backlog(
 
     Raises UnknownBacklogError when replicas are ready and none has told anything.
     """
-    leaders = [pod for pod in pods if is_leader(pod)]
+    leaders = [pod for pod in observed.pods if is_leader(pod)]
     ready = [pod for pod in leaders if is_ready(pod)]
     queues = [
         answer.report.queue
@@ -152,9 +153,10 @@ def backlog(
         )
     # Replicas that do not answer are taken to be like those that do.
     share = len(ready) / len(queues) if queues else 0.0
-    waiting_s = share * sum(queue.backlog_s for queue in queues)
-    total_s = waiting_s + _held_s(service, held)
+    total_s = share * sum(map(_seconds, queues)) + _held_s(service, held)
     starting = _starting(service, leaders, now=now)
+    if not leaders and number(observed.workload, "spec", "replicas") > 0:
+        starting = 1  # its controller has not made it yet
     if starting:
         total_s = max(total_s, _kept_s(service, len(ready) + starting))
     return Backlog(
@@ -168,6 +170,12 @@ def backlog(
         queued_requests=round(share * sum(queue.queued_requests for queue in queues)),
         held_requests=held,
     )
+
+
+def _seconds(queue: QueueReport) -> float:
+    """What a sidecar predicts, and never nothing while it has requests: 0 would end its pod."""
+    busy = queue.queued_requests + queue.in_flight_slots > 0
+    return max(LEAST_S, queue.backlog_s) if busy else queue.backlog_s
 
 
 def _held_s(service: Service, held: int) -> float:

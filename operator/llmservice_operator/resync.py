@@ -49,6 +49,7 @@ class Resync:
         self._look_at = look_at
         self._settings = settings
         self._definitions = asyncio.Event()
+        self._unsettled_until_s = 0.0
 
     def definitions_changed(self) -> None:
         """An optional kind may have come or gone."""
@@ -93,15 +94,18 @@ class Resync:
             _log.warning("services could not be listed: %s", error)
 
     async def _definitions_or(self, deadline_s: float) -> None:
-        """Wait until a definition has changed, at most until that time of the loop's clock."""
+        """Wait until it is time to ask for definitions, at most until then on the loop's clock."""
+        loop, settings = asyncio.get_running_loop(), self._settings
+        if loop.time() < self._unsettled_until_s:
+            deadline_s = min(deadline_s, loop.time() + settings.definitions_every_s)
         try:
             async with asyncio.timeout_at(deadline_s):
                 await self._definitions.wait()
         except TimeoutError:
             return
-        # A definition comes with several events, and is served a moment later.
-        await asyncio.sleep(self._settings.definitions_settle_s)
         self._definitions.clear()
+        # It is served a while after its last event, and nothing tells when.
+        self._unsettled_until_s = loop.time() + settings.definitions_settle_s
 
     async def _rediscovered(self) -> bool:
         """Whether other optional kinds are served than before, as far as it can be known."""

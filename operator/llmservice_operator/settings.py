@@ -57,7 +57,8 @@ class OperatorSettings:
     unsettled_recheck_s: float = 120.0  # at most, while nothing moves
     settled_recheck_s: float = 600.0
     resync_every_s: float = 120.0
-    definitions_settle_s: float = 2.0  # between a CRD's event and the look at what is served
+    definitions_every_s: float = 2.0  # looks at what is served after a CRD's event
+    definitions_settle_s: float = 30.0  # for so long
     poll_every_s: float = 30.0
     poll_timeout_s: float = 5.0
     poll_concurrency: int = 32

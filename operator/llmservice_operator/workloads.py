@@ -117,13 +117,19 @@ def _serving(service: Service, observed: Observed, figures: _Figures) -> Workloa
     if figures.settled:
         return Workloads(truth=Truth.TRUE, finding=Finding("AllReplicasReady", count))
     spare = _resolve(service.spec.rollout_strategy.max_unavailable, of=figures.wanted)
-    enough = figures.available >= max(1, figures.wanted - spare)
+    enough = figures.available >= max(1, _needed(service, figures) - spare)
     hindrance = _hindrance(service, observed, enough=enough)
     if enough:
         finding = Finding("MinimumReplicasAvailable", f"{count}, enough to serve")
         return Workloads(truth=Truth.TRUE, finding=finding, hindrance=hindrance, moving=True)
     finding = hindrance or Finding("ReplicasStarting", count)
     return Workloads(truth=Truth.FALSE, finding=finding, hindrance=hindrance, moving=True)
+
+
+def _needed(service: Service, figures: _Figures) -> int:
+    """What has to serve: with an autoscaler not what it has just asked for beyond the least."""
+    scaling = service.spec.scaling
+    return figures.wanted if scaling is None else min(figures.wanted, scaling.min_replicas)
 
 
 def _hindrance(service: Service, observed: Observed, *, enough: bool) -> Finding | None:

@@ -113,6 +113,8 @@ def _start(home: Path, programs: dict[str, Path], processes: Processes) -> Contr
         [
             str(programs["kube-controller-manager"]),
             *flags.controller_manager(layout, manager_config),
+            # Of the minutes that scaling takes, tests are about its steps.
+            "--horizontal-pod-autoscaler-sync-period=1s",
         ],
     )
     # The controllers work once the default namespace has got its service account.

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +70,18 @@ class LiveOperator:
         url = f"http://127.0.0.1:{self.http_port}/metrics"
         with urllib.request.urlopen(url, timeout=10) as page:
             return page.read().decode()
+
+    def backlog(self, namespace: str, name: str) -> Json:
+        """What an autoscaler is told; empty while that is not known."""
+        query = urllib.parse.urlencode({"namespace": namespace, "name": name})
+        url = f"http://127.0.0.1:{self.http_port}/backlog?{query}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code in {404, 503}:
+                return {}
+            raise
 
     def kill(self) -> None:
         """As the kernel does when memory is short: no chance to finish anything."""

@@ -58,6 +58,14 @@ BAD = (
         "spec.parallelism", engine={"device": "CPU"}, parallelism={"nodes": 2},
     ),
     bad(
+        "GPUs that nodes do not divide", "spec", "spec.parallelism.nodes must divide",
+        "spec.parallelism.nodes", parallelism={"tensor": 4, "nodes": 3},
+    ),
+    bad(
+        "ranks that nodes do not divide", "spec", "spec.parallelism.data must be a multiple",
+        "spec.parallelism.data", parallelism={"tensor": 2, "data": 3, "nodes": 2},
+    ),
+    bad(
         "more samples needed than kept", "spec", "spec.predictor.calibration.minSamples",
         "spec.predictor.calibration.minSamples",
         predictor={"calibration": {"minSamples": 300, "windowSamples": 200}},
@@ -162,6 +170,8 @@ GOOD = {
     "a flag's value that looks like an owned name": {
         "engine": {"args": ["--quantization", "model"]}
     },
+    "two data parallel ranks on each of two nodes": {"parallelism": {"data": 4, "nodes": 2}},
+    "a data parallel rank on two nodes": {"parallelism": {"tensor": 4, "data": 2, "nodes": 4}},
     "scaling alone": {"scaling": {"minReplicas": 0, "maxReplicas": 1}},
     "shares in percent": {"rolloutStrategy": {"maxUnavailable": "100%", "maxSurge": "0%"}},
     "a predictor on a claim": {"predictor": {"kind": "FineTuned", "uri": "pvc://claim/proxy"}},

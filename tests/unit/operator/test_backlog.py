@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from fakes.manifests import NOW, pod, service
+from fakes.manifests import NOW, deployment, pod, service
 from fakes.reports import report
 from llmservice_api import names
 from llmservice_operator.backlog import (
@@ -44,7 +44,8 @@ def seen(
     pods: list[Manifest], answers: dict[str, Polled] | None = None, held: int = 0, **spec: Any
 ) -> Backlog:
     spec.setdefault("scaling", SCALED)
-    return backlog(service(**spec), pods, answers=answers or {}, held=held, now=NOW)
+    observed = Observed(pods=tuple(pods))
+    return backlog(service(**spec), observed, answers=answers or {}, held=held, now=NOW)
 
 
 def test_the_sum_is_over_replicas_and_the_mean_is_per_replica() -> None:
@@ -66,6 +67,21 @@ def test_nothing_is_said_while_no_ready_replica_has_answered() -> None:
 
 def test_without_any_replica_there_is_no_backlog() -> None:
     assert seen([]).total_backlog_seconds == 0.0
+
+
+def test_a_replica_whose_pod_is_not_made_yet_is_starting() -> None:
+    def told_at(replicas: int) -> float:
+        observed = Observed(workload=deployment(wanted=replicas))
+        wanted = service(scaling=SCALED)
+        found = backlog(wanted, observed, answers={}, held=0, now=NOW)
+        return found.total_backlog_seconds
+
+    assert told_at(1) == 30.0
+    assert told_at(0) == 0.0
+
+
+def test_a_replica_with_requests_is_never_idle_whatever_it_predicts() -> None:
+    assert seen([ready(1)], {"uid-svc-1": told(0.0, queued=1)}).total_backlog_seconds == 1.0
 
 
 def test_requests_that_are_held_for_a_replica_count() -> None:
