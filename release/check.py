@@ -56,14 +56,14 @@ def check_contents(wheel: Path, source: Path) -> None:
         raise ReleaseError(f"archives hold {unwanted[0]} and {len(unwanted) - 1} more like it")
 
 
-def try_wheel(wheel: Path) -> None:
-    """Install the wheel with the command line's requirements, as locked, and run its programs."""
+def try_wheel(wheel: Path, python: str) -> None:
+    """Install the wheel with its locked requirements for a Python, and run its programs."""
     with tempfile.TemporaryDirectory(prefix="llmservice-wheel-") as folder:
         environment = Path(folder) / "venv"
         locked = Path(folder) / "requirements.txt"
         export = [_uv(), "export", "--frozen", "--no-default-groups", "--extra", "cli"]
         _run([*export, "--quiet", "--no-emit-project", "--output-file", str(locked)])
-        _run([_uv(), "venv", "--quiet", "--python", sys.executable, str(environment)])
+        _run([_uv(), "venv", "--quiet", "--python", python, str(environment)])
         install = [_uv(), "pip", "install", "--quiet", "--python", str(environment)]
         _run([*install, "--require-hashes", "-r", str(locked)])
         _run([*install, "--no-deps", str(wheel)])
@@ -71,6 +71,7 @@ def try_wheel(wheel: Path) -> None:
         for program, *arguments in _PROGRAMS:
             shown = _run([str(environment / "bin" / program), *arguments], folder=Path(folder))
             _say(f"{' '.join((program, *arguments))}: {shown.strip().splitlines()[0]}")
+        _say(f"all of this on {_run([str(environment / 'bin' / 'python'), '--version']).strip()}")
 
 
 def package_chart(output: Path, version: str) -> Path:
@@ -105,14 +106,17 @@ def main() -> int:
     """Run every check; 1 with the reason at the first that fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "release")
-    output: Path = parser.parse_args().output
+    parser.add_argument("--python", action="append", help="try this one (default: the running one)")
+    arguments = parser.parse_args()
+    output: Path = arguments.output
     try:
         version = agreed_version()
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True)
         wheel, source = build(output, version)
         check_contents(wheel, source)
-        try_wheel(wheel)
+        for python in arguments.python or [sys.executable]:
+            try_wheel(wheel, python)
         chart = package_chart(output, version)
     except ReleaseError as error:
         print(f"error: {error}", file=sys.stderr)

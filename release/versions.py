@@ -20,8 +20,8 @@ _PLACES: Final = {
     "charts/llmservice/Chart.yaml (version)": r"^version: (\S+)$",
     "charts/llmservice/Chart.yaml (appVersion)": r"^appVersion: \"?([^\"\s]+)\"?$",
 }
-# What Python packages, Helm charts and image tags all accept.
-_VERSION: Final = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
+# What Python packages and charts have in common: candidates (rc) they write differently.
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 
 
 class ReleaseError(ValueError):
@@ -49,7 +49,7 @@ def agreed_version(root: Path = ROOT) -> str:
         raise ReleaseError(f"versions differ; run `make generate` after changing one:{lines}")
     version = versions.pop()
     if not _VERSION.fullmatch(version):
-        raise ReleaseError(f"version {version!r}: must be like 1.2.3 or 1.2.3rc1")
+        raise ReleaseError(f"version {version!r}: must be three numbers like 1.2.3")
     return version
 
 

@@ -61,10 +61,11 @@ def test_file_without_a_version_is_named(tree: Path) -> None:
         agreed_version(tree)
 
 
-def test_version_that_registries_would_not_take_is_refused(tree: Path) -> None:
+@pytest.mark.parametrize("version", ["1.2.3+local", "1.2.3rc1", "1.2.3-rc.1", "1.2"])
+def test_version_that_not_all_registries_take_is_refused(tree: Path, version: str) -> None:
     for place in PLACES:
-        change(tree, place, "1.2.3", "1.2.3+local")
-    with pytest.raises(ReleaseError, match=r"must be like 1\.2\.3"):
+        change(tree, place, "1.2.3", version)
+    with pytest.raises(ReleaseError, match=r"must be three numbers like 1\.2\.3"):
         agreed_version(tree)
 
 
