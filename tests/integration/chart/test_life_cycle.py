@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 # Everything that can be left in a namespace by a release.
 OWN = (
-    "deploy,svc,cm,sa,role,rolebinding,networkpolicy,secret,"
+    "deploy,svc,cm,sa,role,rolebinding,networkpolicy,secret,lease,"
     "servicemonitor,podmonitor,prometheusrule"
 )
 EVERYTHING = merged(
@@ -127,6 +127,16 @@ def test_switches_can_be_turned_and_turned_back(release: Installation) -> None:
     # Helm keeps a Secret of every revision.
     revisions = {f"secret/sh.helm.release.v1.llmservice.v{number}" for number in (1, 2, 3)}
     assert left_behind(release) | revisions == plain | revisions
+
+
+def test_upgrade_and_rollback_leave_the_lease_to_its_holder(release: Installation) -> None:
+    release.install()
+    held = '{"spec":{"holderIdentity":"operator-1","leaseDurationSeconds":15}}'
+    release.kubectl("patch", "lease/llmservice", "--type=merge", "-p", held)
+    release.upgrade({"podLabels": {"team": "llm"}})
+    assert release.get("lease/llmservice")["spec"]["holderIdentity"] == "operator-1"
+    release.config.rollback(release.name)
+    assert release.get("lease/llmservice")["spec"]["holderIdentity"] == "operator-1"
 
 
 def test_uninstalling_keeps_definition_and_services_and_the_same_release_comes_back(
