@@ -121,7 +121,7 @@ BAD = (
         queue={"policy": "Gimbal", "policyParameters": {"agingSeconds": "0.0"}},
     ),
     bad(
-        "a predictor from elsewhere", "spec.predictor.uri", "must be pvc://claim/path, or file:///path",
+        "a predictor from elsewhere", "spec.predictor.uri", "must be pvc://claim/path, oci://image, or file:///path",
         "spec.predictor.uri", predictor={"uri": "s3://bucket/state"},
     ),
     bad(
@@ -133,7 +133,7 @@ BAD = (
         "spec.predictor.uri", predictor={"uri": "file:///models/%2E%2e/etc"},
     ),
     bad(
-        "a predictor with a fragment", "spec.predictor.uri", "must not contain '?' or '#'",
+        "a predictor with a fragment", "spec.predictor.uri", "must not contain '?', nor '#'",
         "spec.predictor.uri", predictor={"uri": "pvc://claim/a#b"},
     ),
     bad("a predictor nowhere", "spec.predictor", "kind FineTuned", "spec.predictor",

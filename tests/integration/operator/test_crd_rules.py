@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster.controlplane import ControlPlane
-from integration.operator import crd_examples_doors, crd_examples_spec
+from integration.operator import crd_examples_doors, crd_examples_model, crd_examples_spec
 from integration.operator.crd_examples import Bad, Json
 
 CRD = Path(__file__).parents[3] / "crds" / "llmservice.yaml"
@@ -18,8 +18,8 @@ EXAMPLES = sorted((CRD.parents[1] / "examples").glob("*.yaml"))
 SCHEMA: dict[str, Any] = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]
 
 
-BAD = (*crd_examples_spec.BAD, *crd_examples_doors.BAD)
-GOOD = crd_examples_spec.GOOD | crd_examples_doors.GOOD
+BAD = (*crd_examples_spec.BAD, *crd_examples_model.BAD, *crd_examples_doors.BAD)
+GOOD = crd_examples_spec.GOOD | crd_examples_model.GOOD | crd_examples_doors.GOOD
 
 
 def rules(schema: Json, at: str = "") -> Iterator[tuple[str, str]]:
