@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from llmservice_api import names
 
 _CREATED: Final = 201
+_POD: Final = "authentication.kubernetes.io/pod-name"
 
 
 class Right(NamedTuple):
@@ -34,8 +35,11 @@ class Deeds:
     forbidden: frozenset[Right]
 
 
-def deeds(log: Path, user: str, *, offset: int = 0) -> Deeds:
-    """Everything that `user` did after the first `offset` bytes of the log."""
+def deeds(log: Path, user: str, *, offset: int, pods: frozenset[str] | None = None) -> Deeds:
+    """Everything that `user` did after the first `offset` bytes of the log.
+
+    With `pods`, only from pods of these names: one that is being ended may have lost its rights.
+    """
     done: set[Right] = set()
     forbidden: set[Right] = set()
     with log.open("rb") as file:
@@ -44,6 +48,8 @@ def deeds(log: Path, user: str, *, offset: int = 0) -> Deeds:
             event: dict[str, Any] = json.loads(line)
             if event["user"]["username"] != user or "resource" not in event.get("objectRef", {}):
                 continue  # somebody else, or what everybody may ask (discovery, version)
+            if pods is not None and not pods.intersection(event["user"]["extra"][_POD]):
+                continue
             found = _rights(event)
             decision = event.get("annotations", {}).get("authorization.k8s.io/decision")
             (done if decision == "allow" else forbidden).update(found)

@@ -151,7 +151,7 @@ def namespace(kube: Kube, jaeger: str) -> Generator[str]:
         stdin=_archive(_tiny_model()),
     )
     yield NAMESPACE
-    kube.run("delete", "namespace", NAMESPACE, "--timeout=120s")
+    kube.run("delete", "namespace", NAMESPACE, "--timeout=180s", timeout_s=200)
     kube.run("delete", "persistentvolume", "llmservice-e2e-models", "--timeout=60s")
 
 

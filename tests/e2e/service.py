@@ -100,6 +100,8 @@ class LiveService:
         status = service.get("status", {})
         if status.get("observedGeneration") != service["metadata"]["generation"]:
             return False
+        if status.get("readyReplicas", 0) != replicas:
+            return False
         deployment = self.deployment()
         seen = deployment["status"]
         counts = {seen.get(f"{kind}Replicas", 0) for kind in ("updated", "ready", "available")}
