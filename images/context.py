@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Final
@@ -23,7 +24,9 @@ def fill(context: Path, image: Image) -> None:
     (context / "component.toml").write_text(_component(image), encoding="utf-8")
     if image.requirements is not None:
         # buildah does not look into what a step has mounted: its digest makes the step run again.
-        comment = f"# Installed by {_digest_of_tools('prepare.sh', 'install.sh')}.\n"
+        scripts = re.findall(r"/opt/tools/(\w+\.sh)", image.dockerfile.read_text(encoding="utf-8"))
+        installing = [name for name in scripts if name != "describe.sh"]
+        comment = f"# Installed by {_digest_of_tools(*installing)}.\n"
         (context / "requirements.txt").write_bytes(image.requirements() + comment.encode())
         shutil.copytree(_TOOLS, context / "tools")
     for package in image.packages:

@@ -78,6 +78,18 @@ def test_digest_changes_with_a_byte_a_name_and_the_base(tmp_path: Path) -> None:
     assert len({before, renamed, digest(context, besides="base")}) == 3
 
 
+def test_requirements_change_with_the_scripts_that_install_them_and_no_others(
+    tmp_path: Path,
+) -> None:
+    # buildah keeps a step whose mounts have changed: the file that it copies before must differ.
+    lean, full = (
+        (filled(tmp_path / name, name) / "requirements.txt").read_text().splitlines()[-1]
+        for name in ("sidecar", "engine-cpu")
+    )
+    assert lean.startswith("# Installed by ")
+    assert lean != full
+
+
 def test_no_byte_code_and_nothing_but_our_packages_is_in_the_context(tmp_path: Path) -> None:
     context = filled(tmp_path / "context", "operator")
     assert sorted(path.name for path in (context / "app").iterdir()) == [

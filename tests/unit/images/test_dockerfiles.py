@@ -79,5 +79,15 @@ def test_scripts_stop_at_the_first_error(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", INSTALLED)
+def test_scripts_that_a_dockerfile_runs_exist_and_the_last_takes_the_installers_away(
+    name: str,
+) -> None:
+    run = re.findall(r"/opt/tools/(\w+\.sh)", final_stage(name))
+    assert (run[0], run[-2:]) == ("install.sh", ["compile.sh", "describe.sh"])
+    assert all((IMAGES / "tools" / script).exists() for script in run)
+    assert "/usr/local/bin/pip*" in (IMAGES / "tools" / "compile.sh").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", INSTALLED)
 def test_every_image_that_installs_something_describes_it(name: str) -> None:
     assert "sh /opt/tools/describe.sh" in final_stage(name)
