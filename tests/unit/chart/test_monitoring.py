@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from fakes.rendered_chart import CHART, of_kind, render
+from fakes.rendered_chart import CHART, ROOT, of_kind, render
 from llmservice_api.status_report import (
     ModelPredictionReport,
     PredictorReport,
@@ -125,6 +125,12 @@ def test_alerts_say_what_happened_and_how_bad_it_is() -> None:
         assert alert["labels"]["severity"] in ("critical", "warning", "info")
         assert set(alert["annotations"]) == {"summary", "description"}
         assert alert["for"]
+
+
+def test_page_explains_every_alert_and_no_other() -> None:
+    page = (ROOT / "docs" / "chart.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `(LLMService\w+)` \|", page, re.MULTILINE)
+    assert sorted(explained) == sorted(alert["alert"] for alert in alerts())
 
 
 def test_labels_for_routing_are_on_every_alert() -> None:

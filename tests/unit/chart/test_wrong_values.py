@@ -36,6 +36,7 @@ UNKNOWN: list[tuple[str, Json]] = [
     ("from", {"networkPolicy": {"extraEgress": [{"from": []}]}}),
     ("period", {"monitoring": {"serviceMonitor": {"period": "30s"}}}),
     ("threshold", {"monitoring": {"prometheusRule": {"threshold": 1}}}),
+    ("ports", {"activator": {"ports": [1]}}),
     ("label", {"dashboards": {"label": "grafana"}}),
 ]
 
@@ -78,6 +79,8 @@ WRONG: list[tuple[str, Json]] = [
      {"monitoring": {"prometheusRule": {"refusedPercent": 200}}}),
     ("/monitoring/prometheusRule/backlogSeconds",
      {"monitoring": {"prometheusRule": {"backlogSeconds": 0}}}),
+    ("/activator/replicas", {"activator": {"replicas": 0}}),
+    ("/activator/maxHoldSeconds", {"activator": {"maxHoldSeconds": "10m"}}),
     ("/dashboards/namespace", {"dashboards": {"namespace": "A"}}),
 ]  # fmt: skip
 
