@@ -60,13 +60,13 @@ class Rest:
 
     def __init__(self, plane: ControlPlane) -> None:
         parts = urlsplit(plane.server)
-        self._connection = http.client.HTTPSConnection(
+        self.connection = http.client.HTTPSConnection(
             parts.hostname or "", parts.port, context=_context(plane.kubeconfig), timeout=60
         )
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self.connection.close()
 
     def call(self, method: str, path: str, body: Any = None, **query: str) -> Answer:
         """Any call; a PATCH with a dict is a merge patch."""
@@ -74,8 +74,8 @@ class Rest:
         kind = "application/merge-patch+json" if patch else "application/json"
         target = f"{path}?{urlencode(query)}" if query else path
         text = None if body is None else json.dumps(body)
-        self._connection.request(method, target, text, {"Content-Type": kind})
-        response = self._connection.getresponse()
+        self.connection.request(method, target, text, {"Content-Type": kind})
+        response = self.connection.getresponse()
         return Answer(response.status, json.loads(response.read() or b"{}"))
 
     def path(self, plural: str, namespace: str = "", name: str = "") -> str:

@@ -30,9 +30,8 @@ def read(tmp_path: Path, text: str) -> Defaults:
 def made(defaults: Defaults, before: Manifest | None = None, **spec: Any) -> Manifest:
     """The Deployment of such a service, after `before` if there was one."""
     settings = replace(SETTINGS, defaults=defaults)
-    service = parse_service(
-        resource(**{"engine": {"device": "CPU"}} | spec), recorded=recorded_rendering(before)
-    )
+    given: dict[str, Any] = {"engine": {"device": "CPU"}, **spec}
+    service = parse_service(resource(**given), recorded=recorded_rendering(before))
     return next(item for item in desired(service, settings) if item["kind"] == "Deployment")
 
 
