@@ -67,7 +67,7 @@ test-pure:
 	@COVERAGE_FILE=.coverage.pure $(RUN) pytest -q $(PURE) --cov --cov-report=
 
 test-real:
-	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench $(PURE:%=--ignore=%) --cov --cov-report=
+	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench --ignore=tests/scale $(PURE:%=--ignore=%) --cov --cov-report=
 
 images: sync  ## Build the images (BASE=..., ENGINE=buildah|podman|docker)
 	@$(RUN) python images/build.py build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
@@ -90,6 +90,9 @@ cluster-down: sync  ## End it and leave the machine as it was
 e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFIG (Linux, root)
 	@$(RUN) pytest -q -s tests/e2e
 
+scale-test: sync tools  ## One operator with 2,000 services, and killed twenty times: 20 min on two cores
+	@$(RUN) pytest -q -s tests/scale
+
 bench: sync engine  ## Write docs/benchmarks.md and its plots: 40 min on two cores; QUICK=1: 3 min, into build/benchmarks
 	@$(RUN) python -m llmservice_lab.benchmarks $(if $(QUICK),--quick)
 
@@ -99,4 +102,4 @@ predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real images push image-context release-check cluster cluster-down e2e bench predictors overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads
