@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import helm_python as helm
 import yaml
+from e2e.kube import Kube
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "llmservice"
 # Never the name under which somebody has really installed it.
@@ -30,6 +31,12 @@ class Release:
     def user(self) -> str:
         """The operator as the API server knows it."""
         return f"system:serviceaccount:{self.namespace}:{RELEASE}"
+
+    def pods(self, kube: Kube) -> frozenset[str]:
+        """The names of the operator's pods."""
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=operator"
+        found = kube.items("pods", "-n", self.namespace, "-l", selector)
+        return frozenset(name.removeprefix("pod/") for name in found)
 
     @property
     def revision(self) -> int:

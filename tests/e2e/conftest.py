@@ -141,6 +141,10 @@ def jaeger(kube: Kube, cluster: Cluster) -> Generator[str]:
 @pytest.fixture(scope="session")
 def namespace(kube: Kube, jaeger: str) -> Generator[str]:
     """A restricted namespace with a claim that holds the tiny model."""
+    # What a run that was killed has left: a volume remembers the claim that it was bound to.
+    volume = ("persistentvolume", "llmservice-e2e-models")
+    kube.run("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout_s=200)
+    kube.run("delete", *volume, "--ignore-not-found", "--timeout=60s")
     kube.namespace(NAMESPACE, level="restricted")
     manifest = (MANIFESTS / "model-volume.yaml").read_text(encoding="utf-8")
     kube.apply(manifest.replace("SIDECAR_IMAGE", _SIDECAR_IMAGE))
@@ -152,7 +156,7 @@ def namespace(kube: Kube, jaeger: str) -> Generator[str]:
     )
     yield NAMESPACE
     kube.run("delete", "namespace", NAMESPACE, "--timeout=180s", timeout_s=200)
-    kube.run("delete", "persistentvolume", "llmservice-e2e-models", "--timeout=60s")
+    kube.run("delete", *volume, "--timeout=60s")
 
 
 def _tiny_model() -> Path:
