@@ -66,9 +66,12 @@ def test_a_pin_moves_when_its_state_is_no_longer_to_be_had(tmp_path: Path) -> No
 
 
 def test_many_that_pin_at_once_agree(tmp_path: Path) -> None:
+    def bind(number: int) -> str:
+        return pin(tmp_path, "svc", f"c{number}")
+
     with ThreadPoolExecutor(16) as pool:
-        bound = list(pool.map(lambda n: pin(tmp_path, "svc", f"c{n}"), range(64)))
-    assert len(set(bound)) == 1
+        bound = set(pool.map(bind, range(64)))
+    assert len(bound) == 1
     assert [path.name for path in (tmp_path / "pins").iterdir()] == ["svc"]
 
 
