@@ -87,7 +87,7 @@ cluster: sync  ## A real one-node Kubernetes on this machine with our images (Li
 cluster-down: sync  ## End it and leave the machine as it was
 	@cd tests && $(RUN) python -m cluster.node down
 
-e2e: sync  ## The first path on a real cluster: its own, or the one of KUBECONFIG (Linux, root)
+e2e: sync  ## The life of an installation on a real cluster: its own, or the one of KUBECONFIG (Linux, root)
 	@$(RUN) pytest -q -s tests/e2e
 
 scale-test: sync tools  ## One operator with 2,000 services, and killed twenty times: 20 min on two cores
