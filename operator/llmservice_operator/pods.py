@@ -117,16 +117,15 @@ def _unscheduled(pod: Manifest, name: str, spec: Spec) -> Finding | None:
 
 
 def _unmounted(pod: Manifest, name: str) -> Finding | None:
-    """Why no container can start yet. Kubelets tell it in events only, which are not read here."""
+    """Which Secrets may be missing. Kubelets tell it in events only, which are not read here."""
     if condition(pod, "PodReadyToStartContainers").get("status") != "False":
         return None
-    needed: list[str] = []
-    for volume in entries(pod, "spec", "volumes"):
-        secret, claim = section(volume, "secret"), section(volume, "persistentVolumeClaim")
-        if secret and not secret.get("optional"):
-            needed.append(f"Secret {secret['secretName']}")
-        if claim:
-            needed.append(f"PersistentVolumeClaim {claim['claimName']}")
+    secrets = [section(volume, "secret") for volume in entries(pod, "spec", "volumes")]
+    needed = [
+        f"Secret {secret['secretName']}"
+        for secret in secrets
+        if secret and not secret.get("optional")
+    ]
     if not needed:
         return None
     text = f"pod {name} waits for its volumes: is there {', '.join(needed)}"

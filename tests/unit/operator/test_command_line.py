@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from llmservice_api import __version__
 from llmservice_operator.__main__ import main, parser, settings_of
+from llmservice_operator.settings import Neighbours
 
 
 def test_without_arguments_it_watches_the_cluster_with_its_own_images() -> None:
@@ -34,6 +35,15 @@ def test_every_argument_reaches_the_settings() -> None:
     assert settings.liveness_port is None
     assert settings.http_port is None
     assert settings.backlog_url == "http://op.ns.svc:8081/backlog"
+
+
+def test_network_policies_name_the_operators_own_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POD_NAMESPACE", "own")
+    assert settings_of(parser().parse_args([])).neighbours is None
+    words = "--network-policy --monitoring-namespace prometheus --monitoring-namespace agents"
+    assert settings_of(parser().parse_args(words.split())).neighbours == Neighbours(
+        operator_namespace="own", monitoring_namespaces=("prometheus", "agents")
+    )
 
 
 def test_the_lease_is_in_the_operators_own_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
