@@ -71,6 +71,11 @@ class OperatorFeed:
         del self.known[key]
         self._feed.tell(key, Removed(namespace="team", name=name))
 
+    def forget_all(self) -> None:
+        """As a new operator: it has seen no service yet, and will say when it has seen all."""
+        self.known.clear()
+        self._complete = False
+
     def complete(self) -> None:
         """The operator has seen every service."""
         self._feed.complete()

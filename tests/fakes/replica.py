@@ -35,8 +35,10 @@ class FakeReplica:
     on_call: Callable[[], tuple[grpc.StatusCode, str] | None] = lambda: None
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[Replica]:
-        """Listen for the length of the block."""
+    async def running(
+        self, host: str = "127.0.0.1", *, http_port: int = 0, grpc_port: int = 0
+    ) -> AsyncGenerator[Replica]:
+        """Listen for the length of the block; port 0 lets the system choose."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._http)
         runner = web.AppRunner(
@@ -44,13 +46,13 @@ class FakeReplica:
             shutdown_timeout=0.1,
         )  # fmt: skip
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
+        await web.TCPSite(runner, host, http_port, backlog=4096).start()
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         server.add_generic_rpc_handlers((_Everything(self),))
-        grpc_port = server.add_insecure_port("127.0.0.1:0")
+        bound = server.add_insecure_port(f"{host}:{grpc_port}")
         await server.start()
         try:
-            yield Replica(f"127.0.0.1:{runner.addresses[0][1]}", f"127.0.0.1:{grpc_port}")
+            yield Replica(f"{host}:{runner.addresses[0][1]}", f"{host}:{bound}")
         finally:
             await server.stop(0)
             await runner.cleanup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from llmservice_api.activation import Activation, Beat, Removed, Synced, Update
@@ -51,11 +52,16 @@ class Doors:
             case Removed():
                 await self._remove(key_of(update.namespace, update.name))
             case Synced():
-                for key in self._entries.keys() - self._named:
+                for key in set(self._entries) - self._named:
                     await self._remove(key)
                 self.synced = True
             case Beat():
                 await self._open_all()
+
+    @property
+    def services(self) -> Collection[str]:
+        """The services, each as `namespace/name`."""
+        return self._entries.keys()
 
     def ports(self, key: str) -> tuple[int | None, int | None]:
         """The open ports of a service, HTTP and gRPC; None where it could not be opened."""

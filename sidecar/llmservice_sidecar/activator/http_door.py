@@ -43,7 +43,7 @@ class HttpDoor:
         self._sites: dict[int, web.TCPSite] = {}
         app = web.Application(middlewares=[in_openai_shape])
         app.router.add_route("*", "/{path:.*}", self._answer)
-        app.on_response_prepare.append(self._part_while_draining)
+        app.on_response_prepare.append(self._part)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -79,11 +79,11 @@ class HttpDoor:
         await self._runner.cleanup()
         await self._replicas.close()
 
-    async def _part_while_draining(
-        self, _request: web.Request, response: web.StreamResponse
-    ) -> None:
-        if self._desk.draining:
+    async def _part(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Nobody keeps a connection to an activator that leaves, or to a port that is closed."""
+        if self._desk.draining or _port_of(request) not in self._targets:
             response.force_close()
+            response.headers["Connection"] = "close"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         target = self._targets.get(_port_of(request))

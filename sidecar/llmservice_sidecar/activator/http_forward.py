@@ -106,6 +106,7 @@ async def pass_on(
         response.content_length = int(length)
     # The next request is to find the replica itself: a kept connection would come back here.
     response.force_close()
+    response.headers["Connection"] = "close"
     await response.prepare(request)
     try:
         async for chunk in answer.content.iter_any():
