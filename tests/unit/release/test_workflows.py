@@ -78,6 +78,10 @@ def test_no_script_has_an_expression_pasted_into_it(workflow: Path) -> None:
     assert [script for script in scripts if "${{" in script] == []
 
 
+def test_a_failure_inside_a_pipe_fails_the_step(workflow: Path) -> None:
+    assert loaded(workflow)["defaults"]["run"]["shell"] == "bash"
+
+
 def test_no_checkout_leaves_its_token_behind(workflow: Path) -> None:
     for step in steps(workflow):
         if "checkout" in step.get("uses", ""):
