@@ -59,6 +59,14 @@ class Installation:
         said = self.kubectl("get", target, "-o", "json", "--ignore-not-found")
         return yaml.safe_load(said) if said else {}
 
+    def kubeconfig(self, account: str, directory: Path) -> Path:
+        """A kubeconfig with nothing but the token of an account of the release's namespace."""
+        config = yaml.safe_load(self.plane.kubeconfig.read_text(encoding="utf-8"))
+        config["users"][0]["user"] = {"token": self.kubectl("create", "token", account).strip()}
+        path = directory / f"{account}.kubeconfig"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return path
+
     def serve(self, name: str = "chat") -> Json:
         """An LLMService, as the API server has stored it."""
         self.plane.kubectl("wait", "--for=condition=Established", DEFINITION, "--timeout=30s")

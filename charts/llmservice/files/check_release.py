@@ -1,4 +1,4 @@
-"""What `helm test` runs: is the definition served, and does the operator answer?
+"""What `helm test` runs: is the definition served, and does the operator work?
 
 Standard library only: it is put into a pod as text.
 """
@@ -43,6 +43,13 @@ def check_liveness(url: str) -> str:
     return "the operator is alive"
 
 
+def check_leader(url: str) -> str:
+    """Does it work? Who does not hold the lease writes nothing."""
+    if "\nllmservice_operator_leader 1.0" not in fetch(url):
+        raise OSError("the operator that answers does not hold the lease")
+    return "the operator holds its lease"
+
+
 def passes(name: str, check: Callable[[], str], *, within_s: float) -> bool:
     """Try again until it passes or time is over, and print how it ended."""
     deadline = time.monotonic() + within_s
@@ -62,13 +69,15 @@ def main() -> int:
     """Run all checks; 1 when one fails."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--healthz", required=True, help="URL of the operator's liveness")
+    parser.add_argument("--metrics", required=True, help="URL of its metrics")
     parser.add_argument("--api", default="https://kubernetes.default.svc")
     parser.add_argument("--account", type=Path, default=_ACCOUNT)
-    parser.add_argument("--within-s", type=float, default=45.0)
+    parser.add_argument("--within-s", type=float, default=30.0)
     given = parser.parse_args()
     checks: dict[str, Callable[[], str]] = {
         "definition": lambda: check_definition(given.api, given.account),
         "liveness": lambda: check_liveness(given.healthz),
+        "leader": lambda: check_leader(given.metrics),
     }
     results = [passes(name, check, within_s=given.within_s) for name, check in checks.items()]
     return 0 if all(results) else 1

@@ -195,10 +195,7 @@ def test_team_installs_it_in_its_namespaces_without_rights_on_the_cluster(
     plane.kubectl("apply", "--server-side", "-f", crd)
     release.kubectl("create", "rolebinding", "owner", "--clusterrole=cluster-admin",
                     f"--serviceaccount={release.namespace}:default")  # fmt: skip
-    config = yaml.safe_load(plane.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": release.kubectl("create", "token", "default").strip()}
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
+    kubeconfig = release.kubeconfig("default", tmp_path)
     values = yaml.safe_load((CHART / "examples" / "namespaced.yaml").read_text())
     with helm.Config(kubeconfig_path=kubeconfig, namespace=release.namespace) as own:
         team = Installation(plane, own, release.namespace)
