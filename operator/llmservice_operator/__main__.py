@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # One line for every event that only names a service, and for every probe.
         for name in ("kopf.objects", "kopf.activities.probe", "aiohttp.access"):
             logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.observation").addFilter(_is_news)
     disable_created_metrics()  # a second series for each, which nobody asks for
     process = OperatorProcess(settings)
     kopf.run(
@@ -50,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if process.failed:
         sys.exit(1)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that kinds are missing: they are optional, and conditions say where one is needed."""
+    return not record.getMessage().startswith("Unresolved resources")
 
 
 def parser() -> argparse.ArgumentParser:
