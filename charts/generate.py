@@ -1,4 +1,4 @@
-"""Generates what the chart has copies of (CRD, version) and the tables of docs/chart.md.
+"""Generates what the chart has copies of (CRD, version) and the tables of its two pages.
 
 Run by `make generate`.
 """
@@ -17,6 +17,7 @@ CRD: Final = ROOT / "crds" / "llmservice.yaml"
 CHART: Final = ROOT / "charts" / "llmservice"
 COPY: Final = CHART / "templates" / "crds" / "llmservice.yaml"
 PAGE: Final = ROOT / "docs" / "chart.md"
+README: Final = CHART / "README.md"
 _MARKS: Final = ("<!-- values: made by `make generate` -->\n", "<!-- end of values -->\n")
 _NAME: Final = "  name: llmservices.llmservice.dev\n"
 _KEEP: Final = """\
@@ -43,14 +44,14 @@ def with_version(chart: str, version: str) -> str:
     return re.sub(r"^(version|appVersion): .*$", rf"\g<1>: {version}", chart, flags=re.MULTILINE)
 
 
-def with_values(page: str, values: str) -> str:
+def with_values(page: str, values: str, *, name: str) -> str:
     """The page with the tables of all values between its two marks.
 
-    Raises ValueError when the page has not exactly one of each mark, in their order.
+    Raises ValueError with `name` when it has not exactly one of each mark, in their order.
     """
     begin, end = _MARKS
     if (page.count(begin), page.count(end)) != (1, 1) or page.index(begin) > page.index(end):
-        raise ValueError(f"{PAGE}: expected one {begin.strip()!r} above one {end.strip()!r}")
+        raise ValueError(f"{name}: expected one {begin.strip()!r} above one {end.strip()!r}")
     before, rest = page.split(begin)
     _, after = rest.split(end)
     return f"{before}{begin}\n{describe(values)}\n{end}{after}"
@@ -68,8 +69,9 @@ def main() -> int:
     text = with_version(chart.read_text(encoding="utf-8"), version.group(1))
     chart.write_text(text, encoding="utf-8")
     values = (CHART / "values.yaml").read_text(encoding="utf-8")
-    page = with_values(PAGE.read_text(encoding="utf-8"), values)
-    PAGE.write_text(page, encoding="utf-8")
+    for path in (PAGE, README):
+        page = with_values(path.read_text(encoding="utf-8"), values, name=path.name)
+        path.write_text(page, encoding="utf-8")
     return 0
 
 
