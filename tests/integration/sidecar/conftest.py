@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
+from fakes.certificates import server_pairs
+from fakes.mounted import MountedFiles
 from fakes.otlp_receiver import OtlpReceiver
 from integration.sidecar.running import SidecarProcess
+from integration.sidecar.secured import KEYS, Secured
 from llmservice_api.sidecar_config import (
     EngineConfig,
     ListenConfig,
     LiveConfig,
     ModelConfig,
+    SecurityConfig,
     StaticConfig,
     TracingConfig,
 )
@@ -84,3 +90,32 @@ def sidecar(
     directory: Path = tmp_path_factory.mktemp("sidecar")
     with SidecarProcess(config, directory, LiveConfig(max_queued_requests=8)) as process:
         yield process
+
+
+@contextmanager
+def _secured(engine: EngineProcess, otlp: OtlpReceiver, directory: Path) -> Generator[Secured]:
+    pairs = server_pairs(5)
+    keys = MountedFiles(directory / "keys", KEYS)
+    tls = MountedFiles(directory / "tls", pairs[0].files)
+    security = SecurityConfig(api_keys_dir=str(keys.directory), tls_dir=str(tls.directory))
+    config = msgspec.structs.replace(static_config(engine, otlp), security=security)
+    with SidecarProcess(config, directory / "sidecar", LiveConfig()) as process:
+        yield Secured(process, keys, tls, pairs)
+
+
+@pytest.fixture(scope="module")
+def secured(
+    engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Secured]:
+    """A sidecar that asks for keys and speaks TLS."""
+    with _secured(engine_latency, otlp, tmp_path_factory.mktemp("secured")) as running:
+        yield running
+
+
+@pytest.fixture
+def rotating(
+    engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path: Path
+) -> Iterator[Secured]:
+    """One whose Secrets the test changes."""
+    with _secured(engine_latency, otlp, tmp_path) as running:
+        yield running
