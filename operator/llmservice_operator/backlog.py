@@ -155,10 +155,12 @@ def backlog(
     share = len(ready) / len(queues) if queues else 0.0
     total_s = share * sum(map(_seconds, queues)) + _held_s(service, held)
     starting = _starting(service, leaders, now=now)
-    if not leaders and number(observed.workload, "spec", "replicas") > 0:
+    wanted = number(observed.workload, "spec", "replicas")
+    if not leaders and wanted > 0:
         starting = 1  # its controller has not made it yet
     if starting:
-        total_s = max(total_s, _kept_s(service, len(ready) + starting))
+        # No more than are wanted: the surge of a rollout must not be scaled to.
+        total_s = max(total_s, _kept_s(service, min(wanted, len(ready) + starting)))
     return Backlog(
         namespace=service.namespace,
         name=service.name,

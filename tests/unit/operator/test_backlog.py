@@ -41,10 +41,15 @@ def starting(number: int, *, minutes: int = 1) -> Manifest:
 
 
 def seen(
-    pods: list[Manifest], answers: dict[str, Polled] | None = None, held: int = 0, **spec: Any
+    pods: list[Manifest],
+    answers: dict[str, Polled] | None = None,
+    *,
+    held: int = 0,
+    wanted: int | None = None,
+    **spec: Any,
 ) -> Backlog:
     spec.setdefault("scaling", SCALED)
-    observed = Observed(pods=tuple(pods))
+    observed = Observed(pods=tuple(pods), workload=deployment(wanted=wanted or len(pods)))
     return backlog(service(**spec), observed, answers=answers or {}, held=held, now=NOW)
 
 
@@ -98,6 +103,11 @@ def test_replicas_that_load_a_model_are_not_taken_away_meanwhile() -> None:
     found = seen([ready(1), starting(2), starting(3, minutes=29)], {"uid-svc-1": told(0.0)})
     assert found.total_backlog_seconds == 3 * 30
     assert found.starting_replicas == 2
+
+
+def test_the_surge_of_a_rollout_is_not_scaled_to() -> None:
+    found = seen([ready(1), starting(2)], {"uid-svc-1": told(0.0)}, wanted=1)
+    assert found.total_backlog_seconds == 30
 
 
 def test_a_replica_that_never_starts_does_not_keep_the_number_up_for_ever() -> None:
