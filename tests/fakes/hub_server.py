@@ -68,15 +68,17 @@ class Faults:
 class Hub:
     """A running hub. `served` counts the bytes of each path, `asked` the requests."""
 
-    def __init__(self, repositories: dict[str, Repository], *, host: str, port: int) -> None:
+    def __init__(
+        self, repositories: dict[str, Repository], *, host: str, port: int, cdn_url: str = ""
+    ) -> None:
         self.repositories = repositories
         self.faults = Faults()
         self.served: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.leaked: list[str] = []  # tokens that reached the other host
-        self._cdn = self._server(_Cdn, host, 0)
+        self._cdn = self._server(_Cdn, host, urlsplit(cdn_url).port or 0)
         self._hub = self._server(_Hub, host, port)
-        self.cdn_url = self._url(self._cdn, host)
+        self.cdn_url = cdn_url or self._url(self._cdn, host)
         self.url = self._url(self._hub, host)
 
     def find(self, repository: str, revision: str, path: str) -> bytes | None:
@@ -277,10 +279,14 @@ def _git(content: bytes) -> str:
 
 @contextmanager
 def hub(
-    repositories: dict[str, Repository], *, host: str = "127.0.0.1", port: int = 0
+    repositories: dict[str, Repository],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    cdn_url: str = "",
 ) -> Generator[Hub]:
-    """A hub for the length of the block."""
-    running = Hub(repositories, host=host, port=port)
+    """A hub for the length of the block. `cdn_url`: where clients find the host of large files."""
+    running = Hub(repositories, host=host, port=port, cdn_url=cdn_url)
     try:
         yield running
     finally:
@@ -305,8 +311,10 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--cdn-url", default="", help="as clients see it; its port is bound here")
     given = parser.parse_args()
-    with hub(_from_disk(given.root), host=given.host, port=given.port):
+    found = _from_disk(given.root)
+    with hub(found, host=given.host, port=given.port, cdn_url=given.cdn_url):
         threading.Event().wait()
 
 
