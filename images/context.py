@@ -15,6 +15,7 @@ from catalogue import ROOT, Image, version
 # Of every file and layer, so that layers depend on contents alone (2023-11-14).
 MTIME_S: Final = 1_700_000_000
 _TOOLS: Final = ROOT / "images" / "tools"
+_UNWANTED: Final = shutil.ignore_patterns("__pycache__")
 
 
 def fill(context: Path, image: Image) -> None:
@@ -28,13 +29,13 @@ def fill(context: Path, image: Image) -> None:
         installing = [name for name in scripts if name != "describe.sh"]
         comment = f"# Installed by {_digest_of_tools(*installing)}.\n"
         (context / "requirements.txt").write_bytes(image.requirements() + comment.encode())
-        shutil.copytree(_TOOLS, context / "tools")
+        shutil.copytree(_TOOLS, context / "tools", ignore=_UNWANTED)
     for package in image.packages:
         source = ROOT / package
         target = context / "app" / Path(*source.relative_to(ROOT).parts[1:])
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=_UNWANTED)
         else:
             shutil.copy(source, target)
     for path in [context, *context.rglob("*")]:
@@ -61,7 +62,7 @@ def _component(image: Image) -> str:
         f'description = "{image.description}"\n'
         'license = "Apache-2.0"\n'
         f"dependencies = {json.dumps(image.direct)}\n"
-        f"# Described by {_digest_of_tools('requirements.txt', 'describe.sh')}.\n"
+        f"# Described by {_digest_of_tools('requirements.txt', 'describe.sh', 'probe.py')}.\n"
     )
 
 
