@@ -73,7 +73,8 @@ class SecurityReport(msgspec.Struct, frozen=True, kw_only=True):
     api_keys_error: str = ""  # which entries of the Secret are not in use, and why
     unauthenticated: int = 0  # requests refused for want of a known key
     tls: bool = False
-    tls_error: str = ""  # why the mounted pair is not in use; the one before it still is
+    tls_error: str = ""  # why the mounted pair is not in use (then the one before is), or of no use
+    tls_expires_at: float | None = None  # end of the certificate in use, seconds since the epoch
 
 
 class ModelReport(msgspec.Struct, frozen=True, kw_only=True):

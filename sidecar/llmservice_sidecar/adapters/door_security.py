@@ -55,4 +55,5 @@ class DoorSecurity:
             unauthenticated=0 if keys is None else keys.refusals,
             tls=tls is not None,
             tls_error="" if tls is None else tls.error,
+            tls_expires_at=None if tls is None else tls.expires_at,
         )

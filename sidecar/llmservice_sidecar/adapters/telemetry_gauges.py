@@ -138,7 +138,7 @@ def _security_gauges(security: SecurityReport) -> Iterator[Metric]:
     )
     refused = GaugeMetricFamily(
         names.METRIC_SECRET_REFUSED,
-        "1 while a mounted Secret, or a part of it, is not in use; /status says why.",
+        "1 while a mounted Secret, or a part of it, is not in use or of no use; /status says why.",
         labels=[names.LABEL_SECRET],
     )
     if security.api_keys is not None:
@@ -146,6 +146,12 @@ def _security_gauges(security: SecurityReport) -> Iterator[Metric]:
     if security.tls:
         refused.add_metric(["tls"], float(bool(security.tls_error)))
     yield refused
+    if security.tls_expires_at is not None:
+        yield _gauge(
+            names.METRIC_CERTIFICATE_EXPIRES,
+            "When the certificate in use ends, seconds since the epoch.",
+            security.tls_expires_at,
+        )
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class TlsPair:
         self._secret = MountedSecret(directory, field=_FIELD, apply=self._take)
         self._context: ssl.SSLContext | None = None
         self._pem: PemPair | None = None
+        self.expires_at: float | None = None  # seconds since the epoch; None: it is of no use
 
     @property
     def error(self) -> str:
@@ -76,6 +78,12 @@ class TlsPair:
                 f"in PEM ({error})"
             ) from error
         self._context, self._pem = context, pem
+        try:
+            self.expires_at = _expiry(context, pem.certificate)
+        except ssl.SSLError as error:
+            self.expires_at = None
+            why = getattr(error, "verify_message", "") or error.reason
+            return f"{CERTIFICATE_FILE} is in use, but clients will not take it: {why}"
         return ""
 
 
@@ -85,6 +93,26 @@ def _server_context() -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _expiry(server: ssl.SSLContext, certificate: bytes) -> float:
+    """When the certificate ends, by a handshake in memory with a client that trusts just it.
+
+    Raises SSLError if even such a client refuses it: it has expired, or is none for servers.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False  # under which names clients come is not known here
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # Beside the certificates a file may hold remarks in any language.
+    client.load_verify_locations(cadata=certificate.decode("ascii", "ignore"))
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = server.wrap_bio(to_server, to_client, server_side=True)
+    theirs = client.wrap_bio(to_client, to_server)
+    for end in (theirs, ours, theirs):  # hello; certificate; verified
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    told = theirs.getpeercert() or {}
+    return float(ssl.cert_time_to_seconds(str(told["notAfter"])))
 
 
 def _no_password() -> str:

@@ -113,6 +113,7 @@ METRIC_ENGINE_UP: Final = "llmservice_engine_up"
 METRIC_DRAINING: Final = "llmservice_draining"
 METRIC_UNAUTHENTICATED: Final = "llmservice_unauthenticated_requests"
 METRIC_SECRET_REFUSED: Final = "llmservice_secret_refused"  # noqa: S105 - a name
+METRIC_CERTIFICATE_EXPIRES: Final = "llmservice_tls_certificate_expires_timestamp_seconds"
 METRIC_SPANS_DROPPED: Final = "llmservice_spans_dropped"
 METRIC_ACTIVATOR_HELD: Final = "llmservice_activator_held_requests"
 METRIC_ACTIVATOR_BYTES: Final = "llmservice_activator_held_bytes"

@@ -72,6 +72,8 @@ async def test_rotation_under_load_loses_nothing(rotating: Secured) -> None:
     assert load.whole > 20
     report = (await asyncio.to_thread(rotating.process.status)).security
     assert (report.tls_error, report.api_keys_error, report.api_keys) == ("", "", 2)
+    page = await asyncio.to_thread(rotating.process.get, "/metrics")
+    assert b"llmservice_tls_certificate_expires_timestamp_seconds 1" in page
 
 
 async def streamed(session: aiohttp.ClientSession, url: str, *, out_len: int) -> bytes:

@@ -62,7 +62,7 @@ def sidecar() -> set[str]:
             engine_up=lambda: True,
             draining=lambda: False,
             dropped_spans=lambda: 0,
-            security=SecurityReport,
+            security=lambda: SecurityReport(tls=True, tls_expires_at=1.0),
         )
     )
     return on_the_page(metrics.render()[0].decode())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 from fakes.certificates import ServerPair, server_pair
 from fakes.mounted import MountedFiles
 from llmservice_api.sidecar_config import ConfigError
@@ -83,6 +87,57 @@ def test_a_useless_pair_stops_the_start_and_its_key_is_not_quoted(
         TlsPair(mounted.directory).load_first()
     assert "not a key" not in str(refused.value)
     assert "PRIVATE" not in str(refused.value)
+
+
+def test_the_end_of_the_certificate_is_known(tmp_path: Path) -> None:
+    pair = server_pair()
+    tls = TlsPair(MountedFiles(tmp_path / "tls", pair.files).directory)
+    tls.load_first()
+    ends = x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc
+    assert tls.expires_at == ends.timestamp()
+    assert tls.error == ""
+
+
+@pytest.mark.parametrize("key_size", [2048, 3072])
+def test_rsa_pairs_are_as_good(tmp_path: Path, key_size: int) -> None:
+    files = self_signed(rsa.generate_private_key(public_exponent=65537, key_size=key_size))
+    tls = TlsPair(MountedFiles(tmp_path / "tls", files).directory)
+    tls.load_first()
+    assert tls.error == ""
+    assert tls.expires_at is not None
+
+
+def test_an_expired_certificate_is_served_and_told(tmp_path: Path) -> None:
+    files = self_signed(ec.generate_private_key(ec.SECP256R1()), ended=timedelta(hours=1))
+    tls = TlsPair(MountedFiles(tmp_path / "tls", files).directory)
+    tls.load_first()
+    assert tls.error == ("tls.crt is in use, but clients will not take it: certificate has expired")
+    assert tls.expires_at is None
+    assert tls.pem.certificate == files["tls.crt"]
+
+
+def self_signed(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, ended: timedelta = timedelta(hours=-1)
+) -> dict[str, bytes]:
+    """A pair that names itself, and ended so long ago."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now - ended)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return {"tls.crt": certificate.public_bytes(serialization.Encoding.PEM), "tls.key": pem}
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
