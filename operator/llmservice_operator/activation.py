@@ -51,8 +51,8 @@ class Slices(Protocol):
 class Activations:
     """Every service that may sleep.
 
-    `addresses` are those of ready activators now. `look_at` has a service looked at soon, `now`
-    is the wall clock, which Kubernetes' timestamps are on.
+    `addresses` are those of ready activators now. `look_in` has a service looked at after so many
+    seconds; `now` is the wall clock, which Kubernetes' timestamps are on.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Activations:
         cluster: Slices,
         *,
         addresses: Callable[[], Sequence[str]],
-        look_at: Callable[[ServiceKey], None],
+        look_in: Callable[[float, ServiceKey], None],
         ports: PortBook,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
         self._addresses = addresses
-        self._look_at = look_at
+        self._look_in = look_in
         self._ports = ports
         self._now = now
         self._known: dict[ServiceKey, Activation] = {}
@@ -137,7 +137,7 @@ class Activations:
         """Activators came or went: the slices of all services that sleep are to say so."""
         for key, known in self._known.items():
             if not known.replicas:
-                self._look_at(key)
+                self._look_in(0.0, key)
 
     async def _load(self, namespaces: Sequence[str]) -> None:
         for namespace in namespaces:
@@ -146,7 +146,7 @@ class Activations:
                 self._load_one(found)
         self._loaded.set()
         for key in tuple(self._unseen):
-            self._look_at(key)
+            self._look_in(0.0, key)
         self._saw(None)
 
     def _load_one(self, found: Manifest) -> None:
@@ -186,7 +186,7 @@ class Activations:
         if left_s <= 0 and await self._reachable(service):
             return False
         key = ServiceKey(service.namespace, service.name)
-        asyncio.get_running_loop().call_later(max(_RETRY_S, left_s), self._look_at, key)
+        self._look_in(max(_RETRY_S, left_s), key)
         return True
 
     async def _reachable(self, service: Service) -> bool:

@@ -23,7 +23,8 @@ _BATCH: Final = 200  # lines in one write
 class _Listener:
     """One activator: what it has not been told of yet. At most one line for each service."""
 
-    def __init__(self, known: Mapping[ServiceKey, Activation]) -> None:
+    def __init__(self, known: Mapping[ServiceKey, Activation], beat_s: float) -> None:
+        self._beat_s = beat_s
         self._untold: dict[ServiceKey, Activation | Removed] = dict(known)
         self._synced = False
         self._news = asyncio.Event()
@@ -48,7 +49,7 @@ class _Listener:
                 told_synced = True
                 yield [Synced()]
             try:
-                async with asyncio.timeout(BEAT_S):
+                async with asyncio.timeout(self._beat_s):
                     await self._news.wait()
             except TimeoutError:
                 yield [Beat()]
@@ -57,8 +58,9 @@ class _Listener:
 class Feed:
     """Every connected activator. `known` is what there is to tell to a new one."""
 
-    def __init__(self, known: Mapping[ServiceKey, Activation]) -> None:
+    def __init__(self, known: Mapping[ServiceKey, Activation], *, beat_s: float = BEAT_S) -> None:
         self._known = known
+        self._beat_s = beat_s
         self._complete = False
         self._listeners: set[_Listener] = set()
 
@@ -76,7 +78,7 @@ class Feed:
 
     async def updates(self) -> AsyncGenerator[list[Update]]:
         """Everything that is known, then every change."""
-        listener = _Listener(self._known)
+        listener = _Listener(self._known, self._beat_s)
         if self._complete:
             listener.complete()
         self._listeners.add(listener)

@@ -43,7 +43,10 @@ class _Answer:
 
 
 class Activators:
-    """Follows the pods and asks them. `changed` is called when others are ready than before."""
+    """Follows the pods and asks them. `changed` is called when others are ready than before.
+
+    `clock` is monotonic, in seconds.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,9 @@ class Activators:
         namespace: str,
         selector: str,
         changed: Callable[[], None],
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._pods = pods
         self._fetch = fetch
         self._namespace = namespace
@@ -85,8 +90,12 @@ class Activators:
     async def ask(self) -> None:
         """Ask them until cancelled."""
         while True:
-            await asyncio.gather(*(self._ask(address) for address in self._running))
+            await self.ask_once()
             await asyncio.sleep(ASK_EVERY_S)
+
+    async def ask_once(self) -> None:
+        """Ask all of them now."""
+        await asyncio.gather(*(self._ask(address) for address in self._running))
 
     def _take(self, pods: Sequence[Manifest]) -> None:
         by_address = {
@@ -110,10 +119,10 @@ class Activators:
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
             _log.debug("activator %s: %s", address, error or type(error).__name__)
             return  # what it said before counts for a while
-        self._answers[address] = _Answer(report, asyncio.get_running_loop().time())
+        self._answers[address] = _Answer(report, self._clock())
 
     def _counted(self) -> Mapping[str, int]:
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         counted: Counter[str] = Counter()
         for answer in self._answers.values():
             if now - answer.at < _STALE_S:

@@ -8,6 +8,7 @@ from llmservice_api.spec import Scaling
 
 from llmservice_operator.conditions import Finding, Truth, Verdict
 from llmservice_operator.desired import workload_possible
+from llmservice_operator.desired.activation import may_sleep
 from llmservice_operator.kinds import SCALED_OBJECT
 from llmservice_operator.kube_json import Manifest, condition, section
 from llmservice_operator.observed import Observed
@@ -47,7 +48,7 @@ def _configured(service: Service, scaling: Scaling, observed: Observed) -> Judge
     if found is None:
         return Truth.UNKNOWN, Finding("AutoscalerMissing", "the autoscaler is being created")
     if found["kind"] == SCALED_OBJECT.kind:
-        return _scaled_object(found)
+        return _with_sleep(service, observed, *_scaled_object(found))
     judged = _horizontal_pod_autoscaler(found)
     if scaling.min_replicas == 0 and judged[0] is not Truth.FALSE:
         text = (
@@ -56,6 +57,20 @@ def _configured(service: Service, scaling: Scaling, observed: Observed) -> Judge
         )
         return Truth.FALSE, Finding("ScaleToZeroNeedsKEDA", text)
     return judged
+
+
+def _with_sleep(service: Service, observed: Observed, truth: Truth, finding: Finding) -> Judgement:
+    """Say so when nothing holds the requests that come while there is no replica."""
+    scaling = service.spec.scaling
+    if observed.wakes or scaling is None or scaling.min_replicas > 0:
+        return truth, finding
+    why = (
+        "there is no activator (activator.enabled of the chart)"
+        if may_sleep(service)
+        else "spec.security.tlsSecretRef keeps the activator from reading them"
+    )
+    text = f"{finding.message}; at zero replicas requests are refused and wake nothing: {why}"
+    return truth, Finding(finding.reason, text)
 
 
 def _horizontal_pod_autoscaler(found: Manifest) -> Judgement:

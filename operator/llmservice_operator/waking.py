@@ -37,17 +37,19 @@ class Waking:
         look_at: Callable[[ServiceKey], None],
     ) -> None:
         self._namespaces = settings.namespaces
+        self._look_at = look_at
         self._activators = Activators(
             api,
             http_fetch(session, port=names.PORT_OPS),
             namespace=settings.activator_namespace,
             selector=settings.activator_selector,
             changed=self._activators_changed,
+            clock=time.monotonic,
         )
         self.activations: Final = Activations(
             api,
             addresses=lambda: self._activators.addresses,
-            look_at=look_at,
+            look_in=self._look_in,
             ports=PortBook(time.monotonic),
             now=lambda: datetime.now(UTC),
         )
@@ -68,6 +70,12 @@ class Waking:
     async def load(self) -> None:
         """Begin to write: read what a predecessor has left."""
         await self.activations.load(self._namespaces)
+
+    def _look_in(self, after_s: float, key: ServiceKey) -> None:
+        if after_s > 0:
+            asyncio.get_running_loop().call_later(after_s, self._look_at, key)
+        else:
+            self._look_at(key)
 
     def _activators_changed(self) -> None:
         self.activations.activators_changed()

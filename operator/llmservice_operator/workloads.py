@@ -62,7 +62,7 @@ def judge(service: Service, observed: Observed) -> Workloads:
         return Workloads(truth=Truth.FALSE, finding=finding, moving=True)
     figures = _figures(service, observed.workload)
     if figures.wanted == 0:
-        return _at_zero(service, figures)
+        return _at_zero(service, observed, figures)
     return _serving(service, observed, figures)
 
 
@@ -100,13 +100,16 @@ def _current(workload: Manifest) -> bool:
     return condition(workload, "UpdateInProgress").get("status") != "True"
 
 
-def _at_zero(service: Service, figures: _Figures) -> Workloads:
+def _at_zero(service: Service, observed: Observed, figures: _Figures) -> Workloads:
     moving = not figures.settled
     if service.spec.suspend:
         finding = Finding("Suspended", "spec.suspend is true: no replica runs")
         return Workloads(truth=Truth.FALSE, finding=finding, moving=moving)
     if service.spec.scaling is not None:
-        finding = Finding("ScaledToZero", "scaled to zero: the next request has to wait for a pod")
+        text = "scaled to zero: requests are refused until something scales it up"
+        if observed.wakes:
+            text = "scaled to zero: the next request is held until a replica is ready"
+        finding = Finding("ScaledToZero", text)
         return Workloads(truth=Truth.TRUE, finding=finding, moving=moving)
     finding = Finding("NoReplicas", "spec.replicas is 0: nothing serves")
     return Workloads(truth=Truth.FALSE, finding=finding, moving=moving)

@@ -100,3 +100,17 @@ def test_without_an_autoscaler_the_reason_is_told() -> None:
     assert told(None, scaling=None) == "True/NotConfigured"
     assert told(None, suspend=True) == "True/Suspended"
     assert told(None, parallelism={"nodes": 2, "pipeline": 2}) == "False/NoWorkload"
+
+
+def test_a_service_that_sleeps_unheard_says_so() -> None:
+    found = autoscaler("ScaledObject", ("Ready", "True", "Ready"), ("Active", "False", "Idle"))
+    sleeps = {"minReplicas": 0, "maxReplicas": 3}
+
+    def message(*, wakes: bool = False, scaling: Any = sleeps, **spec: Any) -> str:
+        observed = Observed(autoscaler=found, wakes=wakes)
+        return scaling_ready(service(scaling=scaling, **spec), observed).finding.message
+
+    assert "activator.enabled" in message()
+    assert "tlsSecretRef" in message(security={"tlsSecretRef": {"name": "tls"}})
+    assert "refused" not in message(wakes=True)
+    assert "refused" not in message(scaling={"maxReplicas": 3})
