@@ -8,6 +8,8 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -236,8 +238,17 @@ async def connected() -> AsyncGenerator[KubernetesCluster]:
             f"no cluster to work for: {error}; set KUBECONFIG, or run in a pod with a token"
         ) from error
     settings.connection_pool_maxsize = _CONNECTIONS
+    settings.proxy = settings.proxy or _proxy_of_environment(settings.host)
+    # Else aiohttp asks the environment before each call, in a thread, twice: half of its time.
+    settings.client_session_kwargs = {"trust_env": False}
     async with client.ApiClient(settings) as api:
         yield KubernetesCluster(api)
+
+
+def _proxy_of_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    bypassed = proxy_bypass(parts.hostname or "")
+    return None if bypassed else getproxies().get(parts.scheme)
 
 
 def _found(live: Manifest | None, manifest: Manifest) -> Manifest:
