@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from fakes.certificates import ServerPair, server_pair
@@ -28,12 +28,14 @@ class Load:
     url: str
     pair: ServerPair
     keys: list[str]
+    in_use: dict[int, str] = field(default_factory=dict[int, str])
     whole: int = 0
     lost: int = 0
 
-    async def run(self, until: asyncio.Event) -> None:
+    async def run(self, user: int, until: asyncio.Event) -> None:
         context = trust(self.pair)
         while not until.is_set():
+            self.in_use[user] = self.keys[-1]
             headers = {"Authorization": f"Bearer {self.keys[-1]}"}
             connector = aiohttp.TCPConnector(ssl=context, force_close=True)
             async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
@@ -55,7 +57,7 @@ async def test_rotation_under_load_loses_nothing(rotating: Secured) -> None:
     done = asyncio.Event()
     async with client(rotating.pair) as session:
         long_stream = asyncio.create_task(streamed(session, rotating.url, out_len=1500))
-        users = [asyncio.create_task(load.run(done)) for _ in range(3)]
+        users = [asyncio.create_task(load.run(user, done)) for user in range(3)]
         for turn, pair in enumerate(rotating.pairs[1:]):
             fresh = f"sk-{turn}-rotated"
             # As a person rotates: the new key beside the old one, then everybody moves.
@@ -64,6 +66,7 @@ async def test_rotation_under_load_loses_nothing(rotating: Secured) -> None:
             await eventually(lambda key=fresh: answers(rotating, key))
             await eventually(lambda now=pair: shown(rotating) == certificate(now))
             load.keys.append(fresh)
+            await eventually(lambda key=fresh: set(load.in_use.values()) == {key})
         done.set()
         await asyncio.gather(*users)
         chunks = await long_stream
