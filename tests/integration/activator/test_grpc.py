@@ -103,13 +103,13 @@ async def test_a_replicas_error_is_the_clients_with_its_trailers(
 
 
 async def test_health_and_reflection_let_the_model_sleep(asleep: Bench, channel: Any) -> None:
-    health = health_pb2_grpc.HealthStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
     for name in ("", GRPC_SERVICE):
         checked = await health.Check(health_pb2.HealthCheckRequest(service=name))
         assert checked.status == health_pb2.HealthCheckResponse.SERVING
-    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    async for listed in reflection.ServerReflectionInfo(iter([asked])):
+    async for listed in stub.ServerReflectionInfo(iter([asked])):
         names = {service.name for service in listed.list_services_response.service}
         assert GRPC_SERVICE in names
     assert asleep.held() == 0
@@ -179,11 +179,12 @@ async def test_one_call_more_than_may_wait_is_told_when_to_come_back() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer_of(generate(channel))
         held.cancel()
-    trailers = dict(caught.value.trailing_metadata())
+    trailers: dict[str, Any] = dict(caught.value.trailing_metadata())
     assert caught.value.code() is CODE.RESOURCE_EXHAUSTED
-    assert int(str(trailers["grpc-retry-pushback-ms"])) >= 1000
-    status = Status.FromString(bytes(trailers["grpc-status-details-bin"]))
-    assert any(detail.Is(RetryInfo.DESCRIPTOR) for detail in status.details)
+    assert int(trailers["grpc-retry-pushback-ms"]) >= 1000
+    status = Status.FromString(trailers["grpc-status-details-bin"])
+    kinds = [detail.TypeName() for detail in status.details]
+    assert RetryInfo.DESCRIPTOR.full_name in kinds
 
 
 async def test_a_replica_that_ends_hands_its_calls_to_another(asleep: Bench, channel: Any) -> None:

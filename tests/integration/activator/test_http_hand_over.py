@@ -11,6 +11,7 @@ import pytest
 from fakes.replica import EVENTS, FakeReplica
 from integration.activator.conftest import CHAT, KEY, Bench, until
 from llmservice_api.activation import Replica
+from yarl import URL
 
 ANSWER = b"".join(EVENTS)
 NOBODY = Replica("127.0.0.1:9", "127.0.0.1:9")
@@ -29,7 +30,7 @@ async def test_what_comes_while_a_replica_is_ready_is_passed_on_untouched(asleep
     async with replica.running() as address:
         asleep.operator.tell("chat", address)
         await until(lambda: asleep.activator.doors.awake(KEY))
-        url = aiohttp.client.URL(f"{asleep.http}{CHAT}?a=%2Fb&c=d", encoded=True)
+        url = URL(f"{asleep.http}{CHAT}?a=%2Fb&c=d", encoded=True)
         async with asleep.session.post(url, data=body, headers=headers) as response:
             assert response.status == 200
             assert await response.read() == ANSWER
