@@ -38,7 +38,10 @@ class Telemetry:
         with (
             structured_log.about(key),
             self._tracer.start_as_current_span(
-                "reconcile", attributes=attributes, record_exception=False
+                "reconcile",
+                attributes=attributes,
+                record_exception=False,
+                set_status_on_exception=False,
             ) as span,
         ):
             try:

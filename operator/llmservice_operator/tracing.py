@@ -15,7 +15,7 @@ from typing import Final
 from llmservice_api import __version__, names
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -79,7 +79,5 @@ def _resource(environ: Mapping[str, str]) -> Resource:
     own |= {key: environ[name] for name, key in _FROM_ENVIRONMENT.items() if environ.get(name)}
     if pod := own.get("k8s.pod.name"):
         own["service.instance.id"] = pod
-    given = Resource.create().attributes
     # What the environment names goes before what we would say.
-    named = {key: value for key, value in given.items() if "unknown_service" not in str(value)}
-    return Resource({**own, **named})
+    return Resource.create({**own, **OTELResourceDetector().detect().attributes})

@@ -54,15 +54,21 @@ def ready_pods(plane: ControlPlane, address: str) -> Generator[None]:
 
 
 def carry(
-    plane: ControlPlane, operator: LiveOperator, fleet: Fleet, *, services: int, quiet_s: float
+    operator: LiveOperator, fleet: Fleet, *, services: int, awake_every: int, quiet_s: float
 ) -> Load:
-    """Make that many services, wait until all serve, then listen for a while."""
+    """Make that many services, wait until all are served, then listen for a while.
+
+    One in `awake_every` has pods, the others are suspended.
+    """
     started = time.monotonic()
+    awake = 0
     for number in range(services):
-        fleet.create(f"svc-{number:04}", spec_of(number))
-    eventually(lambda: serving(operator), until=lambda count: count == services,
-               within_s=120 + services / 2)  # fmt: skip
-    eventually(lambda: at_rest(fleet, operator), within_s=300)
+        suspended = number % awake_every != 0
+        awake += not suspended
+        fleet.create(f"svc-{number:04}", spec_of(number, suspended=suspended))
+    wanted = (services, awake)
+    eventually(lambda: judged(operator), until=lambda seen: seen == wanted, within_s=services + 300)
+    eventually(lambda: at_rest(operator), within_s=600)
     made_s = time.monotonic() - started
     before, written, polls = fleet.versions(), writes(operator), answered(operator)
     threading.Event().wait(quiet_s)  # nothing ends it: the subject is that nothing happens
@@ -82,12 +88,14 @@ def carry(
     )
 
 
-def serving(operator: LiveOperator) -> int:
-    """How many services the operator has found Ready; 0 while it does not listen yet."""
+def judged(operator: LiveOperator) -> tuple[int, int]:
+    """How many services the operator has judged, and how many are Ready; it may be starting."""
+    services = f"{PREFIX}_services"
     try:
-        return int(metric(operator, f"{PREFIX}_services", condition="Ready", status="True"))
+        known = int(metric(operator, services, condition="Ready"))
+        return known, int(metric(operator, services, condition="Ready", status="True"))
     except OSError:
-        return 0
+        return 0, 0
 
 
 def writes(operator: LiveOperator) -> int:
@@ -101,7 +109,7 @@ def answered(operator: LiveOperator) -> int:
     return int(metric(operator, f"{PREFIX}_polls_total", result="answered"))
 
 
-def at_rest(fleet: Fleet, operator: LiveOperator) -> bool:
+def at_rest(operator: LiveOperator) -> bool:
     """Whether nothing waits and nothing has been written for some seconds."""
     before = writes(operator)
     threading.Event().wait(5)
@@ -186,7 +194,15 @@ def settled(fleet: Fleet) -> bool:
     )
 
 
-def new_fleet(plane: ControlPlane, namespace: str) -> Fleet:
-    """An empty namespace."""
-    plane.kubectl("create", "namespace", namespace)
-    return Fleet(Rest(plane), namespace)
+@contextmanager
+def fleet_in(plane: ControlPlane, namespace: str, *, exists: bool = False) -> Generator[Fleet]:
+    """The services of a namespace, which is made and deleted unless it exists."""
+    if not exists:
+        plane.kubectl("create", "namespace", namespace)
+    rest = Rest(plane)
+    try:
+        yield Fleet(rest, namespace)
+    finally:
+        rest.close()
+        if not exists:
+            plane.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -9,8 +9,8 @@ import pytest
 from cluster.controlplane import ControlPlane
 from fakes.many import (
     carry,
+    fleet_in,
     killed_again_and_again,
-    new_fleet,
     ready_pods,
     running,
     same,
@@ -22,9 +22,12 @@ ADDRESS = "127.0.9.95"
 
 @pytest.mark.timeout(3600)
 def test_two_thousand_services_serve_and_then_nothing_is_written(plane: ControlPlane) -> None:
-    fleet = new_fleet(plane, "scale")
-    with ready_pods(plane, ADDRESS), running(plane) as operator:
-        seen = carry(plane, operator, fleet, services=2000, quiet_s=60)
+    with (
+        fleet_in(plane, "scale") as fleet,
+        ready_pods(plane, ADDRESS),
+        running(plane) as operator,
+    ):
+        seen = carry(operator, fleet, services=2000, awake_every=1, quiet_s=60)
         print(seen)
         assert seen.written_while_quiet == 0
         assert seen.changed_while_quiet == {}
@@ -38,8 +41,12 @@ def test_two_thousand_services_serve_and_then_nothing_is_written(plane: ControlP
 @pytest.mark.timeout(3600)
 def test_killed_twenty_times_the_end_is_as_if_it_had_never_been(plane: ControlPlane) -> None:
     story = {"services": 100, "kills": 20, "seed": 20}
-    calm, shaken = new_fleet(plane, "calm"), new_fleet(plane, "shaken")
-    with ready_pods(plane, ADDRESS), running(plane, f"--namespace={calm.namespace}"):
+    with (
+        fleet_in(plane, "calm") as calm,
+        fleet_in(plane, "shaken") as shaken,
+        ready_pods(plane, ADDRESS),
+        running(plane, f"--namespace={calm.namespace}"),
+    ):
         undisturbed(calm, **story)
         lived = killed_again_and_again(plane, shaken, **story)
         print("killed after", [f"{life_s:.1f} s" for life_s in lived])

@@ -10,8 +10,8 @@ import uuid
 import pytest
 from cluster.controlplane import ControlPlane
 from fakes.many import (
+    fleet_in,
     killed_again_and_again,
-    new_fleet,
     ready_pods,
     running,
     same,
@@ -28,13 +28,14 @@ ADDRESS = "127.0.9.94"
 def test_killed_five_times_the_end_is_as_if_it_had_never_been(plane: ControlPlane) -> None:
     story = {"services": SERVICES, "kills": KILLS, "seed": SEED}
     unique = uuid.uuid4().hex[:8]
-    calm, shaken = (new_fleet(plane, f"test-{kind}-{unique}") for kind in ("calm", "shaken"))
-    with ready_pods(plane, ADDRESS):
-        with running(plane, f"--namespace={calm.namespace}"):
-            undisturbed(calm, **story)
-            lived = killed_again_and_again(plane, shaken, **story)
-            print("killed after", [f"{life_s:.1f} s" for life_s in lived])
-            with running(plane, f"--namespace={shaken.namespace}", "--lease=shaken"):
-                same(calm, shaken, within_s=240)
-        for fleet in (calm, shaken):
-            plane.kubectl("delete", "namespace", fleet.namespace, "--wait=false")
+    with (
+        fleet_in(plane, f"test-calm-{unique}") as calm,
+        fleet_in(plane, f"test-shaken-{unique}") as shaken,
+        ready_pods(plane, ADDRESS),
+        running(plane, f"--namespace={calm.namespace}"),
+    ):
+        undisturbed(calm, **story)
+        lived = killed_again_and_again(plane, shaken, **story)
+        print("killed after", [f"{life_s:.1f} s" for life_s in lived])
+        with running(plane, f"--namespace={shaken.namespace}", "--lease=shaken"):
+            same(calm, shaken, within_s=240)
