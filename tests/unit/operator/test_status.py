@@ -171,7 +171,7 @@ def test_zero_by_scaling_is_ready_and_zero_by_hand_is_not() -> None:
 @pytest.mark.parametrize(
     ("uri", "claim", "verdict"),
     [
-        ("hf://org/name", None, "False/UnsupportedScheme"),
+        ("gs://bucket/name", None, "False/UnsupportedScheme"),
         ("file:///models/m", None, "True/InContainer"),
         ("pvc://store/m", None, "False/PersistentVolumeClaimNotFound"),
         ("pvc://store/m", {"status": {"phase": "Lost"}}, "False/PersistentVolumeClaimLost"),
