@@ -12,6 +12,9 @@ OTHER_HOSTS = ("spec.router", "must name other hosts than spec.router.hostnames"
 ONLY_WITH_PARENTS = ("spec.router", "spec.router.hostnames and spec.router.grpcHostnames need")
 
 BAD = (
+    bad("a credential as tenant", "spec.queue.fairness.tenantHeader",
+        "must not be a header with a credential", "spec.queue.fairness.tenantHeader",
+        queue={"fairness": {"tenantHeader": "Authorization"}}),
     bad("a router without anything", "spec.router", "must have parentRefs, inferencePool or both",
         "spec.router", router={}),
     bad("hosts without a gateway", *ONLY_WITH_PARENTS, "spec.router.parentRefs",
