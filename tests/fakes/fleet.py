@@ -105,7 +105,7 @@ def differences(one: Fleet, other: Fleet) -> dict[str, tuple[str, str]]:
 
 
 def spec_of(number: int, *, suspended: bool = False) -> Json:
-    """A spec that differs from its neighbours'; one in five is scaled by itself."""
+    """A spec that differs from its neighbours'; one in seven is scaled by itself."""
     policies = ("SSJF", "FCFS", "HRRN", "PromptCost")
     spec: Json = {
         "model": {"uri": f"file:///models/{number % 7}"},
@@ -133,7 +133,7 @@ def change_of(rng: random.Random, number: int) -> Json:
 
 
 def _scales(number: int) -> bool:
-    return number % 5 == 0
+    return number % 7 == 3
 
 
 def metric(operator: LiveOperator, name: str, **labels: str) -> float:
