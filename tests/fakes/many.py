@@ -98,6 +98,14 @@ def judged(operator: LiveOperator) -> tuple[int, int]:
         return 0, 0
 
 
+def leads(operator: LiveOperator) -> bool:
+    """Whether it is the one that writes; it may be starting."""
+    try:
+        return metric(operator, f"{PREFIX}_leader") == 1
+    except OSError:
+        return False
+
+
 def writes(operator: LiveOperator) -> int:
     """Objects applied and deleted so far, whatever came of it."""
     calls = (metric(operator, f"{PREFIX}_api_requests_total", verb=v) for v in ("apply", "delete"))
@@ -129,11 +137,13 @@ def killed_again_and_again(
     arguments = (f"--namespace={fleet.namespace}", "--lease=shaken", "--lease-seconds=3")
     for step in range(kills):
         change(fleet, rng, step, services=services)
-        life_s = moments.uniform(0.5, 9.0)
         operator = LiveOperator(plane, *arguments)
-        threading.Event().wait(life_s)
+        started = time.monotonic()
+        if moments.random() > 0.2:  # else while it starts
+            eventually(lambda o=operator: leads(o), within_s=60)
+        threading.Event().wait(moments.uniform(0.0, 4.0))
         operator.kill()
-        lived.append(life_s)
+        lived.append(time.monotonic() - started)
         operator.log.unlink()
     return lived
 
