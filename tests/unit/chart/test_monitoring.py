@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from fakes.rendered_chart import CHART, ROOT, of_kind, render
+from llmservice_api.activation import ActivatorReport
 from llmservice_api.status_report import (
     ModelPredictionReport,
     PredictorReport,
@@ -17,6 +18,7 @@ from llmservice_api.status_report import (
     SecurityReport,
 )
 from llmservice_operator.metrics import Metrics
+from llmservice_sidecar.activator.metrics import ActivatorMetrics
 from llmservice_sidecar.adapters.telemetry_gauges import Gauges
 from llmservice_sidecar.adapters.telemetry_metrics import PrometheusMetrics
 from llmservice_sidecar.core.errors import Reason
@@ -75,6 +77,14 @@ def operator() -> set[str]:
     return on_the_page(metrics.text().decode())
 
 
+@pytest.fixture(scope="module")
+def activator() -> set[str]:
+    """What an activator's page has."""
+    metrics = ActivatorMetrics()
+    metrics.watch(lambda: ActivatorReport(synced=True))
+    return on_the_page(metrics.render()[0].decode())
+
+
 def alerts() -> list[Json]:
     """All alerts."""
     enabled = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
@@ -92,14 +102,16 @@ def expressions() -> Iterator[tuple[str, str]]:
                 yield f"{path.stem}: {panel['title']}", target["expr"]
 
 
-def test_every_query_names_only_metrics_that_exist(sidecar: set[str], operator: set[str]) -> None:
+def test_every_query_names_only_metrics_that_exist(
+    sidecar: set[str], operator: set[str], activator: set[str]
+) -> None:
     queries = list(expressions())
     assert len(queries) > 40
     for where, query in queries:
         outside_strings = re.sub(r'"[^"]*"', '""', query)
         asked = set(_METRIC.findall(outside_strings))
         assert asked or "up{" in query, where
-        assert asked <= sidecar | operator | FOREIGN, where
+        assert asked <= sidecar | operator | activator | FOREIGN, where
 
 
 def test_every_outcome_and_reason_in_a_query_is_one_that_is_counted() -> None:
