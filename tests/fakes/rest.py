@@ -10,6 +10,7 @@ import http.client
 import json
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import yaml
 from cluster.controlplane import ControlPlane
 
 Json = dict[str, Any]
+
+_IDLE_S = 30.0  # the API server closes what nobody uses, a minute later
 
 PLACES = {
     "llmservices": "/apis/llmservice.dev/v1alpha1",
@@ -63,6 +66,7 @@ class Rest:
         self.connection = http.client.HTTPSConnection(
             parts.hostname or "", parts.port, context=_context(plane.kubeconfig), timeout=60
         )
+        self._used_s = time.monotonic()
 
     def close(self) -> None:
         """Close the connection."""
@@ -70,6 +74,9 @@ class Rest:
 
     def call(self, method: str, path: str, body: Any = None, **query: str) -> Answer:
         """Any call; a PATCH with a dict is a merge patch."""
+        if time.monotonic() - self._used_s > _IDLE_S:
+            self.connection.close()  # it opens again by itself
+        self._used_s = time.monotonic()
         patch = method == "PATCH"
         kind = "application/merge-patch+json" if patch else "application/json"
         target = f"{path}?{urlencode(query)}" if query else path
