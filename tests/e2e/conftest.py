@@ -46,6 +46,11 @@ _LAST: Final = ("test_rights.py", "test_uninstall.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test the time that a cold cluster needs, and the files their order."""
     ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    given = given_kubeconfig()
+    if given is not None and given != the_node().kubeconfig:
+        # No other cluster shows us its audit log.
+        items[:] = [item for item in items if item.path.name != "test_rights.py"]
+        ours = [item for item in ours if item in items]
     for item in ours:
         item.add_marker(pytest.mark.timeout(1500))
     # Stable: the tests of a file stay as they are.
