@@ -19,7 +19,7 @@ from llmservice_sidecar.core.errors import (
     RequestRejected,
 )
 
-CONNECT_TIMEOUT_S: Final = 2.0  # to a replica; all that wait wait for it
+CONNECT_TIMEOUT_S: Final = 5.0  # to a replica; all that wait wait for it
 _MIB: Final = 1024 * 1024
 _UNKNOWN_WAKE_S: Final = 30.0  # before a service has been seen to wake
 
