@@ -22,6 +22,7 @@ from fakes.rendered_chart import (
     pods,
     render,
 )
+from fakes.strict_schemas import validate
 from llmservice_api import __version__, names
 
 Json = dict[str, Any]
@@ -182,6 +183,22 @@ def test_notes_say_what_is_watched_and_what_uninstalling_deletes() -> None:
     assert "keeps the definition and every LLMService" in notes()
     assert "deletes every LLMService of the cluster" in notes({"crds": {"keep": False}})
     assert "the operator waits for it" in notes({"crds": {"install": False}})
+
+
+def test_service_in_the_notes_is_one_that_the_definition_takes() -> None:
+    manifest = notes().split("<<YAML\n")[1].split("  YAML\n")[0]
+    service = yaml.safe_load(manifest.replace("CLAIM/PATH", "models/tiny"))
+    validate(service)
+    assert f"kubectl port-forward service/{service['metadata']['name']} " in notes()
+
+
+def test_catalogues_are_told_of_the_kind_that_the_chart_brings() -> None:
+    with helm.Chart.load(CHART) as chart:
+        told = yaml.safe_load(chart.metadata["annotations"]["artifacthub.io/crds"])
+    (definition,) = of_kind(render(), "CustomResourceDefinition")
+    assert [(entry["kind"], entry["name"], entry["version"]) for entry in told] == [
+        (names.KIND, definition["metadata"]["name"], names.VERSION)
+    ]
 
 
 def test_notes_warn_when_prometheus_is_shut_out() -> None:
