@@ -33,6 +33,7 @@ class Delivery:
     stage: Stage
     report: ModelReport | None
     cause: str = ""  # of a failure
+    started: bool = True
 
     @property
     def percent(self) -> int | None:
@@ -47,6 +48,8 @@ class Delivery:
         """For people."""
         if self.stage is Stage.FAILED:
             return f"pod {self.pod}: {self.cause}"
+        if not self.started:
+            return f"pod {self.pod} has not started to download yet"
         if self.report is None or self.percent is None:
             return f"pod {self.pod} asks for the list of files"
         size = f"{self.percent} % of {gigabytes(self.report.total_bytes)}"
@@ -102,7 +105,8 @@ def _delivery(pod: Manifest, report: ModelReport | None) -> Delivery:
     if ended and (report is None or report.phase != "Downloading"):
         cause = last_words(ended) or f"the download ended with exit code {ended.get('exitCode')}"
         return Delivery(pod=name, stage=Stage.FAILED, report=report, cause=cause)
-    return Delivery(pod=name, stage=Stage.DOWNLOADING, report=report)
+    started = "running" in section(status, "state")
+    return Delivery(pod=name, stage=Stage.DOWNLOADING, report=report, started=started)
 
 
 def _fetch_status(pod: Manifest) -> Manifest:

@@ -157,5 +157,9 @@ def _inputs(service: Service) -> str:
     spec["predictorEnabled"] = mode != "Disabled"
     if "tracing" in spec:
         spec["tracing"].pop("samplerArg")
+    if cache := spec["model"].get("cache"):
+        # The claim that is made; the pods only have its name.
+        for field in ("size", "storageClassName", "accessModes"):
+            cache.pop(field, None)
     text = msgspec.json.encode([spec, service.restarted_at], order="sorted")
     return hashlib.sha256(text).hexdigest()[:16]

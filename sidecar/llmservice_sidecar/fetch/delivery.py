@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 import threading
@@ -163,6 +164,8 @@ class Delivery:
                 offset = raw.truncate(raw.seek(0))
             if offset < file.size:
                 self._source.read(file, cast("BinaryIO", _Guarded(raw, stop)), offset=offset)
+            # Before the marker says that it is there: a node may lose power.
+            os.fsync(raw.fileno())
 
     def _bind(self, commit: str, *, instead_of: str | None) -> str:
         try:

@@ -87,6 +87,11 @@ def test_a_download_is_done_before_the_engine_is_ready() -> None:
     assert condition(made)[:2] == ("True", "Downloaded")
 
 
+def test_a_pod_that_waits_for_its_image_has_not_started() -> None:
+    made = judged(pod(state={"waiting": {"reason": "PodInitializing"}}))
+    assert condition(made)[2] == "pod svc-1 has not started to download yet"
+
+
 def test_the_commit_and_the_size_are_told_of_what_is_there() -> None:
     there = pod(ready=True)
     told = polled(there, phase="Ready", bytes=2_500_000, total_bytes=2_500_000, revision="0123abcd")

@@ -119,6 +119,14 @@ def test_a_claim_is_made_where_a_size_is_given() -> None:
     assert "PersistentVolumeClaim" not in rendered(model=HUB | {"cache": {"claimName": "a"}})
 
 
+def test_a_claim_that_grows_changes_no_pod() -> None:
+    def record(size: str) -> str:
+        made = rendered(model=HUB | {"cache": {"size": size}})["Deployment"]
+        return str(made["metadata"]["annotations"]["llmservice.dev/rendering"])
+
+    assert record("1Gi") == record("2Gi")
+
+
 def pin(**spec: Any) -> str:
     (found,) = [word for word in fetch(pod(**spec))["args"] if word.startswith("--pin=")]
     return found
