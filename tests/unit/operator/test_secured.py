@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from fakes.manifests import NOW, SETTINGS, pod, service, waiting
+from fakes.pod_security import violations
 from fakes.strict_schemas import validate
 from llmservice_api import names
 from llmservice_api.sidecar_config import SecurityConfig, StaticConfig
@@ -78,6 +79,10 @@ def test_a_secret_must_be_there_and_is_readable_by_any_user_of_the_container() -
         assert source["defaultMode"] == 0o444
     # An fsGroup would change the owner of every file of the model's volume.
     assert "fsGroup" not in pod["securityContext"]
+
+
+def test_a_secured_pod_passes_the_restricted_pod_security_level() -> None:
+    assert violations(pod_of(objects(security=KEYS | TLS))) == []
 
 
 def test_of_a_tls_secret_only_the_pair_is_mounted() -> None:
