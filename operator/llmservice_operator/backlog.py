@@ -12,7 +12,7 @@ import msgspec
 from llmservice_api.status_report import QueueReport
 
 from llmservice_operator.cluster import ServiceKey
-from llmservice_operator.kube_json import Manifest, section
+from llmservice_operator.kube_json import Manifest, condition, section
 from llmservice_operator.observed import Observed, Polled, number
 from llmservice_operator.pods import is_leader, is_ready
 from llmservice_operator.service import Service
@@ -88,7 +88,7 @@ class Backlogs:
     async def keep(self, service: Service, observed: Observed) -> None:
         """Remember the service and its pods as they are now."""
         key = ServiceKey(service.namespace, service.name)
-        self._seen[key] = _Seen(service, observed)
+        self._seen[key] = _Seen(service, _essence(observed))
 
     def forget(self, key: ServiceKey) -> None:
         """The service is gone."""
@@ -171,6 +171,25 @@ def backlog(
         silent_replicas=len(ready) - len(queues),
         queued_requests=round(share * sum(queue.queued_requests for queue in queues)),
         held_requests=held,
+    )
+
+
+def _essence(observed: Observed) -> Observed:
+    """Only what `backlog` reads: the whole of thousands of pods would fill the memory."""
+    replicas = number(observed.workload, "spec", "replicas")
+    return Observed(
+        workload={"spec": {"replicas": replicas}},
+        pods=tuple(
+            {
+                "metadata": {
+                    name: value
+                    for name, value in pod["metadata"].items()
+                    if name in {"uid", "labels", "creationTimestamp", "deletionTimestamp"}
+                },
+                "status": {"conditions": [condition(pod, "Ready")]},
+            }
+            for pod in observed.pods
+        ),
     )
 
 
