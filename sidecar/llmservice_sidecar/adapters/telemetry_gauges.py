@@ -38,15 +38,18 @@ class GaugeCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The gate, the predictor and the engine now."""
-        predictor = self._gauges.predictor()
-        yield from _queue_gauges(self._gauges.queue())
+        predictor, queue = self._gauges.predictor(), self._gauges.queue()
+        is_up = self._gauges.engine_up()
+        yield from _queue_gauges(queue)
+        if is_up:
+            # Absent while a model loads: an autoscaler would take 0 for a replica without work.
+            text = "Predicted seconds of work per slot, now."
+            yield _gauge(names.METRIC_BACKLOG, text, queue.backlog_s)
         yield from _predictor_gauges(predictor)
         yield from _model_gauges(
             {name: model for name, model in predictor.models.items() if name in self._models}
         )
-        yield _gauge(
-            names.METRIC_ENGINE_UP, "1 while the engine answers.", float(self._gauges.engine_up())
-        )
+        yield _gauge(names.METRIC_ENGINE_UP, "1 while the engine answers.", float(is_up))
         yield _gauge(
             names.METRIC_DRAINING, "1 while the pod is leaving.", float(self._gauges.draining())
         )
@@ -71,7 +74,6 @@ def _queue_gauges(queue: QueueReport) -> Iterator[Metric]:
     )
     limit.add_metric([queue.limit_reason], queue.limit_slots)
     yield limit
-    yield _gauge(names.METRIC_BACKLOG, "Predicted seconds of work per slot, now.", queue.backlog_s)
     yield _gauge(
         names.METRIC_GAMMA, "Strength of waiting against size in the order.", queue.gamma_per_s
     )

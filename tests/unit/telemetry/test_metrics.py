@@ -71,14 +71,14 @@ def samples(metrics: PrometheusMetrics) -> dict[tuple[str, frozenset[tuple[str, 
 
 
 def watched(
-    queue: QueueReport = QUEUE, predictor: PredictorReport = PREDICTOR
+    queue: QueueReport = QUEUE, predictor: PredictorReport = PREDICTOR, *, is_up: bool = True
 ) -> PrometheusMetrics:
     metrics = PrometheusMetrics(models=["tiny"])
     metrics.watch(
         Gauges(
             queue=lambda: queue,
             predictor=lambda: predictor,
-            engine_up=lambda: True,
+            engine_up=lambda: is_up,
             draining=lambda: False,
             security=SecurityReport,
             dropped_spans=lambda: 3,
@@ -118,6 +118,12 @@ def test_gauges_show_the_gate_and_the_predictor_at_the_moment_of_the_scrape() ->
     assert seen["llmservice_gamma_per_second", frozenset()] == 0.2
     assert seen["llmservice_predictor_tau", frozenset()] == 0.5
     assert seen["llmservice_spans_dropped_total", frozenset()] == 3
+
+
+def test_a_replica_that_loads_its_model_tells_no_backlog_rather_than_none() -> None:
+    seen = samples(watched(is_up=False))
+    assert ("llmservice_backlog_seconds", frozenset()) not in seen
+    assert seen["llmservice_engine_up", frozenset()] == 0.0
 
 
 def test_the_error_of_expected_waits_is_of_those_that_had_to_wait() -> None:
