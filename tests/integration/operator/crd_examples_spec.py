@@ -121,7 +121,8 @@ BAD = (
         queue={"policy": "Gimbal", "policyParameters": {"agingSeconds": "0.0"}},
     ),
     bad(
-        "a predictor from elsewhere", "spec.predictor.uri", "must be pvc://claim/path, oci://image, or file:///path",
+        "a predictor from elsewhere", "spec.predictor.uri",
+        "must be pvc://claim/path, oci://image, or file:///path",
         "spec.predictor.uri", predictor={"uri": "s3://bucket/state"},
     ),
     bad(
