@@ -131,6 +131,7 @@ class App:
             await self._grpc.start()
             stack.push_async_callback(self._grpc.close, _GRACE_S)
             drain = self.pipeline.drain
+            drain.wait_for(self._grpc.lingering_s)
             drain.watch(lambda: self._grpc.part(leaving=drain.parting))
             yield Ports(
                 http_port=self._http.port,

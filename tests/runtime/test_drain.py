@@ -71,3 +71,17 @@ async def test_connections_part_shortly_before_requests_are_refused(
     await draining
     drain.cancel()
     assert seen[-1] == (False, False)
+
+
+async def test_requests_are_accepted_for_as_long_as_connections_last(
+    make_bench: MakeBench, looptime: float
+) -> None:
+    bench = make_bench()
+    bench.pipeline.drain.wait_for(lambda: 16.0)
+    draining = asyncio.create_task(bench.pipeline.drain.run(300))
+    await asyncio.sleep(20.9)
+    await bench.request("on an old connection", 0)
+    await asyncio.sleep(0.2)
+    with pytest.raises(RequestRejected, match="draining"):
+        await bench.request("too late")
+    assert await draining is True

@@ -30,6 +30,10 @@ from llmservice_sidecar.wire.llmservice.inference.v1alpha1.inference_pb2_grpc im
 )
 
 _MINUTE_MS: Final = 60_000
+# gRPC sends clients elsewhere without losing a call only by a connection's age: a server that is
+# stopped kills the calls that arrive in that moment. So a drain has to wait for it.
+_CONNECTION_AGE_S: Final = 15.0
+_AGE_JITTER: Final = 1.1  # gRPC's own, upwards
 # The calls of clients that were sent elsewhere: the drain's timeout ends them, not this.
 _PARTING_S: Final = 7 * 24 * 3600.0
 
@@ -37,7 +41,7 @@ SERVER_OPTIONS: Final = (
     # Two sidecars on one port would share calls at random instead of failing at start.
     ("grpc.so_reuseport", 0),
     # Clients reconnect, and so find new pods; what runs on the old connection may end there.
-    ("grpc.max_connection_age_ms", 5 * _MINUTE_MS),
+    ("grpc.max_connection_age_ms", int(_CONNECTION_AGE_S * 1000)),
     ("grpc.max_connection_age_grace_ms", 60 * _MINUTE_MS),
     # A queued call is quiet for long, and its client may ping: gRPC's default ends such a
     # connection after two pings in five minutes.
@@ -88,10 +92,16 @@ class GrpcDoor:
         self._health.start()
         self._readiness.watch(self._health.set)
 
-    def part(self, *, leaving: bool) -> None:
-        """Send clients elsewhere: no new connection, and GOAWAY on those there are.
+    def lingering_s(self) -> float:
+        """For how long calls may still come on connections that are open now."""
+        quiet_s = self._service.quiet_s
+        return 0.0 if quiet_s is None else max(0.0, _CONNECTION_AGE_S * _AGE_JITTER - quiet_s)
 
-        Calls that run or wait go on. Not `leaving`: listen again.
+    def part(self, *, leaving: bool) -> None:
+        """Take no new connection, and send GOAWAY on those there are; calls that run or wait go on.
+
+        A call that arrives in this moment may be cancelled: part after `lingering_s`. Not
+        `leaving`: listen again.
         """
         turn = asyncio.create_task(self._turn(leaving=leaving), name="grpc-part")
         self._turns.add(turn)

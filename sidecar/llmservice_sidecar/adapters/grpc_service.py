@@ -100,9 +100,16 @@ class InferenceService(InferenceServiceServicer):
         self._model = model
         self._callers = callers
         self._clock = clock
+        self._called_at: float | None = None
+
+    @property
+    def quiet_s(self) -> float | None:
+        """Seconds since the last call; None: there was none."""
+        return None if self._called_at is None else self._clock() - self._called_at
 
     async def Generate(self, request: pb.GenerateRequest, context: Call) -> None:  # noqa: N802 - the proto's name
         """Queue, generate, stream."""
+        self._called_at = self._clock()
         metadata = text_metadata(context.invocation_metadata())
         async with _errors_as_status(context):
             call = self._call(request, context, metadata)
@@ -110,6 +117,7 @@ class InferenceService(InferenceServiceServicer):
 
     async def Predict(self, request: pb.PredictRequest, context: Call) -> pb.PredictResponse:  # noqa: N802 - the proto's name
         """Check the request as Generate would, and predict."""
+        self._called_at = self._clock()
         async with _errors_as_status(context):
             call = self._parse(request.request, CallContext(request_id=RequestId("predict")))
             prediction = await self._pipeline.predict(call.query)

@@ -1,7 +1,7 @@
 """Leaving without losing a request: not ready at once, refusing a little later, then empty.
 
-Whoever keeps a connection open would come back to this pod with every new request: shortly before
-requests are refused, when the endpoints lead elsewhere, connections part.
+Whoever keeps a connection open would come back to this pod with every new request. So connections
+have to end before requests are refused: what keeps them says how long that takes.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Drain:
         self._run: asyncio.Task[bool] | None = None
         self._idle = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
+        self._lingering_s: Callable[[], float] = lambda: 0.0
 
     @property
     def draining(self) -> bool:
@@ -66,6 +67,10 @@ class Drain:
     def watch(self, callback: Callable[[], None]) -> None:
         """Call `callback` after every change of `draining` or `parting`."""
         self._watchers.append(callback)
+
+    def wait_for(self, lingering_s: Callable[[], float]) -> None:
+        """Accept for so much longer; asked for when a drain begins."""
+        self._lingering_s = lingering_s
 
     async def run(self, timeout_s: float) -> bool:
         """Drain, or join the drain under way. True: nothing is left here; False: time is up.
@@ -99,7 +104,7 @@ class Drain:
             self._idle.set()
 
     async def _drain(self) -> bool:
-        await asyncio.sleep(self._announce_s * (1 - _PARTING_SHARE))
+        await asyncio.sleep(self._lingering_s() + self._announce_s * (1 - _PARTING_SHARE))
         self._set(_State.PARTING)
         await asyncio.sleep(self._announce_s * _PARTING_SHARE)
         self._enter_refusing()

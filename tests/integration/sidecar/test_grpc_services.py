@@ -95,6 +95,13 @@ async def test_parting_lets_calls_end_and_takes_no_new_connection() -> None:
         assert queue.policy == "SSJF"
 
 
+async def test_drain_waits_for_the_connections_of_clients_that_have_called() -> None:
+    async with door(answered()) as opened:
+        assert opened.server.lingering_s() == 0.0
+        await opened.stub.Predict(pb.PredictRequest(request=REQUEST))
+        assert 10.0 < opened.server.lingering_s() <= 16.5
+
+
 async def refusal(stub: Any) -> grpc.StatusCode:
     """Ask until it fails: what comes while clients are being sent elsewhere is still served."""
     while True:
