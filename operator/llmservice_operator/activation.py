@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 OVERLAP_S: Final = 10.0  # how long nodes may take to learn that a replica is ready
 _RETRY_S: Final = 1.0
+_PATIENCE_S: Final = 5.0
 _OURS: Final = f"{names.LABEL_SLICE_MANAGER}={names.FIELD_MANAGER}"
 _NOT_OURS: Final = f"{names.LABEL_SLICE_MANAGER}!={names.FIELD_MANAGER}"
 
@@ -90,7 +91,7 @@ class Activations:
         self, service: Service, live: Mapping[ObjectRef, Manifest]
     ) -> tuple[Manifest, ...]:
         """The service's slice, if it is to have one. Raises ClusterError."""
-        await self._loaded.wait()
+        await self._until_loaded()
         key = ServiceKey(service.namespace, service.name)
         found = live.get(_ref(service))
         pods = [pod for ref, pod in live.items() if ref.kind == POD.kind and is_leader(pod)]
@@ -138,6 +139,14 @@ class Activations:
         for key, known in self._known.items():
             if not known.replicas:
                 self._look_in(0.0, key)
+
+    async def _until_loaded(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._loaded.wait()
+        except TimeoutError as error:
+            text = "it is not known yet which ports of the activator are taken"
+            raise ClusterError(text) from error
 
     async def _load(self, namespaces: Sequence[str]) -> None:
         for namespace in namespaces:

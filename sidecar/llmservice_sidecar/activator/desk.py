@@ -23,6 +23,7 @@ REJECTED: Final = "rejected"
 EVICTED: Final = "evicted"
 CANCELLED: Final = "cancelled"
 FAILED: Final = "failed"
+OUTCOMES: Final = (FORWARDED, ANSWERED, REJECTED, EVICTED, CANCELLED, FAILED)
 
 
 class Recorder(Protocol):

@@ -79,6 +79,7 @@ class Doors:
         target = self._desk.target(activation)
         if entry is None:
             entry = self._entries[key] = _Entry(activation, target)
+            self._metrics.know(key)
         elif _ports(entry.activation) != _ports(activation):
             await self._close(entry)
         entry.activation = activation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -12,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from llmservice_sidecar.activator.desk import OUTCOMES
 from llmservice_sidecar.runtime import telemetry_names as names
 
 _SERVICE_LABELS: Final = ("namespace", "service")
@@ -22,6 +24,7 @@ class ActivatorMetrics:
     """Implements `Recorder`. Labels are the services of the cluster: no client can make one."""
 
     def __init__(self) -> None:
+        self._known: set[str] = set()
         self._registry = CollectorRegistry(auto_describe=True)
         self._requests = Counter(
             names.METRIC_ACTIVATOR_REQUESTS,
@@ -44,9 +47,14 @@ class ActivatorMetrics:
         """Read this on every scrape from now on. To be called once."""
         self._registry.register(_Gauges(report))
 
+    def know(self, key: str) -> None:
+        """A service may have series from now on."""
+        self._known.add(key)
+
     def ended(self, key: str, *, outcome: str) -> None:
-        """Count an end."""
-        self._requests.labels(*key.split("/", 1), outcome).inc()
+        """Count an end; of a service that is gone nobody asks any more."""
+        if key in self._known:
+            self._requests.labels(*key.split("/", 1), outcome).inc()
 
     def held(self, *, seconds: float) -> None:
         """Time a wait."""
@@ -54,7 +62,10 @@ class ActivatorMetrics:
 
     def forget(self, key: str) -> None:
         """The service is gone: its series end."""
-        self._requests.remove_by_labels(dict(zip(_SERVICE_LABELS, key.split("/", 1), strict=True)))
+        self._known.discard(key)
+        for outcome in OUTCOMES:
+            with contextlib.suppress(KeyError):  # there was none of these
+                self._requests.remove(*key.split("/", 1), outcome)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Body and content type; OpenMetrics if the Accept header asks for it."""

@@ -84,6 +84,8 @@ async def test_a_service_that_is_gone_refuses_what_waits_for_it(asleep: Bench) -
         assert int(response.headers["retry-after"]) >= 1
     with pytest.raises(aiohttp.ClientConnectorError):
         await asleep.session.post(address + CHAT)
+    async with asleep.session.get(asleep.ops + "/metrics") as page:
+        assert 'service="chat"' not in await page.text()
 
 
 async def test_ports_follow_what_the_operator_says(asleep: Bench) -> None:
