@@ -19,6 +19,7 @@ from llmservice_operator.service import Service
 from llmservice_operator.settings import OperatorSettings
 
 _POLLING_S: Final = 15  # as often as Kubernetes' own autoscaler looks
+_WAKING_POLLING_S: Final = 5  # while nobody serves each of them is a second that somebody waits
 _LONGEST_WINDOW_S: Final = 3600  # the API allows no longer stabilisation window
 _BACKLOG_FIELD: Final = "total_backlog_seconds"
 
@@ -67,7 +68,7 @@ def _scaled_object(
         "metadata": metadata(service, service.name),
         "spec": {
             "scaleTargetRef": reference,
-            "pollingInterval": _POLLING_S,
+            "pollingInterval": _POLLING_S if scaling.min_replicas else _WAKING_POLLING_S,
             # From the last moment with work, and only on the way to zero.
             "cooldownPeriod": scaling.idle_seconds,
             "minReplicaCount": scaling.min_replicas,
