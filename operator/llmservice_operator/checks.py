@@ -10,6 +10,7 @@ from llmservice_operator.conditions import Finding, Truth, Verdict
 from llmservice_operator.desired.optional import missing_kinds
 from llmservice_operator.observed import Observed
 from llmservice_operator.predictor_reports import models_by_mean, worst_report
+from llmservice_operator.security_reports import secret_remark
 from llmservice_operator.service import Service
 from llmservice_operator.workloads import Workloads
 
@@ -49,9 +50,12 @@ def spec_accepted(service: Service, observed: Observed) -> Verdict:
     return Verdict("SpecAccepted", Truth.TRUE, Finding("Accepted", text))
 
 
-def workloads_ready(workloads: Workloads) -> Verdict:
-    """Whether enough replicas serve."""
-    return Verdict("WorkloadsReady", workloads.truth, workloads.finding)
+def workloads_ready(workloads: Workloads, observed: Observed) -> Verdict:
+    """Whether enough replicas serve, with a remark on Secrets that they do not use."""
+    finding = workloads.finding
+    if remark := secret_remark(observed):
+        finding = Finding(finding.reason, f"{finding.message}; {remark}")
+    return Verdict("WorkloadsReady", workloads.truth, finding)
 
 
 def predictor_ready(service: Service, observed: Observed) -> Verdict:

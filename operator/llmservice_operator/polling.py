@@ -17,6 +17,7 @@ from llmservice_operator.model_reports import reported_status
 from llmservice_operator.observed import Polled
 from llmservice_operator.pods import has_download, is_leader, is_ready
 from llmservice_operator.predictor_reports import predictor_status
+from llmservice_operator.security_reports import secret_errors
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import worth_writing
 
@@ -169,6 +170,8 @@ def _news(before: Polled, after: Polled) -> bool:
     if before.report is None or after.report is None:
         return before.error != after.error or (before.report is None) != (after.report is None)
     if before.report.predictor.calibrated != after.report.predictor.calibrated:
+        return True
+    if secret_errors(before.report) != secret_errors(after.report):
         return True
     return worth_writing(
         {"predictor": predictor_status(before.report), "model": reported_status(before.report)},

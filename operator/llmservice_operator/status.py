@@ -116,7 +116,7 @@ def _verdicts(service: Service, observed: Observed, workloads: Workloads) -> tup
     gating = (
         checks.spec_accepted(service, observed),
         checks_model.model_ready(service, observed),
-        checks.workloads_ready(workloads),
+        checks.workloads_ready(workloads, observed),
     )
     stalled = checks.stalled(gating, workloads)
     return (

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from fakes.manifests import SETTINGS, pod
 from fakes.reports import report
+from llmservice_api.status_report import SecurityReport
 from llmservice_operator.cluster import ServiceKey
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.polling import Poller
@@ -99,6 +100,21 @@ async def test_pods_are_asked_every_thirty_seconds_and_news_are_told() -> None:
         sidecars.answer = body(tau=0.505, calibrated=False)
         await asyncio.sleep(30)
     assert changed == [KEY, KEY]
+
+
+async def test_a_secret_that_is_not_in_use_is_news_but_refused_requests_are_none() -> None:
+    sidecars = Sidecars(body())
+    async with polling(sidecars) as (poller, changed):
+        poller.watch(KEY, [ready()])
+        await asyncio.sleep(1)
+        for security, looks in (
+            (SecurityReport(api_keys=2, unauthenticated=7), 1),
+            (SecurityReport(api_keys=2, api_keys_error="entry a is empty"), 2),
+        ):
+            told = msgspec.structs.replace(report(), security=security)
+            sidecars.answer = msgspec.json.encode(told)
+            await asyncio.sleep(30)
+            assert len(changed) == looks
 
 
 async def test_at_most_so_many_are_asked_at_once() -> None:

@@ -7,14 +7,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes.manifests import NOW, SETTINGS, pod, service, waiting
+from fakes.manifests import NOW, SETTINGS, deployment, pod, service, waiting
 from fakes.pod_security import violations
+from fakes.reports import report
 from fakes.strict_schemas import validate
 from llmservice_api import names
 from llmservice_api.sidecar_config import SecurityConfig, StaticConfig
+from llmservice_api.status_report import SecurityReport
 from llmservice_operator.desired import desired
 from llmservice_operator.kube_json import Manifest
-from llmservice_operator.observed import Observed
+from llmservice_operator.observed import Observed, Polled
 from llmservice_operator.pods import pod_finding
 from llmservice_operator.settings import Neighbours
 from llmservice_operator.status import status
@@ -183,3 +185,22 @@ def test_a_pod_without_such_volumes_just_starts() -> None:
     found = pod_finding(unmounted([optional], started="False"), service().spec)
     assert found is not None
     assert found.reason == "ContainersStarting"
+
+
+def test_a_secret_that_a_replica_does_not_use_is_told_and_gates_nothing() -> None:
+    live = pod("svc-0", ready=True)
+    told = SecurityReport(api_keys=1, tls=True, tls_error="tls.key: no such file")
+    polled = Polled(report=msgspec.structs.replace(report(), security=told))
+    observed = Observed(
+        workload=deployment(wanted=1, ready=1),
+        pods=(live,),
+        polled={live["metadata"]["uid"]: polled},
+    )
+    made = status(service(security=KEYS | TLS), observed, before=(), now=NOW)
+    by_type = {condition.type: condition for condition in made.conditions}
+    for kind in ("Ready", "WorkloadsReady"):
+        assert by_type[kind].status == "True"
+        assert by_type[kind].message.endswith(
+            "replica svc-0: spec.security.tlsSecretRef: tls.key: no such file"
+        )
+    assert by_type["Stalled"].status == "False"
