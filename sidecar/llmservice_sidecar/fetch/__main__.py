@@ -130,7 +130,8 @@ def _source(uri: str, *, revision: str | None, environ: Mapping[str, str]) -> So
     if uri.startswith("hf://"):
         from llmservice_sidecar.fetch.hub import HubSource  # noqa: PLC0415
 
-        return HubSource(uri, revision=revision, token=environ.get("HF_TOKEN"))
+        token, endpoint = environ.get("HF_TOKEN"), environ.get("HF_ENDPOINT")
+        return HubSource(uri, revision=revision, token=token, endpoint=endpoint)
     if uri.startswith("s3://"):
         from llmservice_sidecar.fetch.s3 import S3Source  # noqa: PLC0415
 

@@ -31,14 +31,19 @@ _UNSURE: Final = {408, 425, 429}  # and 5xx: another attempt may succeed
 
 
 class HubSource:
-    """`hf://org/name` at a branch, a tag or a commit. `token` is sent to the hub's host alone."""
+    """`hf://org/name` at a branch, a tag or a commit. `token` is sent to the hub's host alone.
 
-    def __init__(self, uri: str, *, revision: str | None, token: str | None) -> None:
+    `endpoint` is the hub's address, by default the public one's.
+    """
+
+    def __init__(
+        self, uri: str, *, revision: str | None, token: str | None, endpoint: str | None
+    ) -> None:
         self.uri = uri
         self._repository = uri.removeprefix("hf://").strip("/")
         self._revision = revision or constants.DEFAULT_REVISION
         self._token = token
-        self._api = HfApi(token=token or False, library_name="llmservice")
+        self._api = HfApi(endpoint, token=token or False, library_name="llmservice")
         self.place = "hf/" + self._repository.replace("/", "--")
         self.commit = self._revision if _COMMIT.fullmatch(self._revision) else None
         self._at = ""
