@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NoReturn, cast
 
 import grpc
@@ -42,6 +42,11 @@ class GrpcReplicas:
     def __init__(self) -> None:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._calls: dict[str, int] = {}
+
+    @property
+    def addresses(self) -> Collection[str]:
+        """Where there are channels to."""
+        return self._channels.keys()
 
     @contextlib.asynccontextmanager
     async def ask(

@@ -18,6 +18,7 @@ from integration.activator.conftest import KEY, Bench, bench, until
 from llmservice_api.activation import Replica
 from llmservice_api.names import GRPC_SERVICE
 from llmservice_sidecar.activator.grpc_door import GENERATE
+from llmservice_sidecar.activator.grpc_forward import GrpcReplicas
 from llmservice_sidecar.activator.hold import HoldLimits
 
 PREDICT = f"/{GRPC_SERVICE}/Predict"
@@ -221,3 +222,18 @@ async def test_overload_of_a_service_that_is_awake_is_the_clients_to_hear(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer_of(generate(channel))
     assert caught.value.code() is CODE.RESOURCE_EXHAUSTED
+
+
+async def test_a_replica_that_is_gone_leaves_no_connection_behind() -> None:
+    replicas = GrpcReplicas()
+    replica = FakeReplica()
+    async with replica.running() as address:
+        async with replicas.ask(address.grpc, GENERATE, b"", metadata=(), timeout_s=None) as call:
+            await replicas.keep(())
+            assert list(replicas.addresses) == [address.grpc], "its calls go on"
+            assert await call.read() == EVENTS[0]
+        await replicas.keep({address.grpc})
+        assert list(replicas.addresses) == [address.grpc]
+        await replicas.keep(())
+        assert list(replicas.addresses) == []
+    await replicas.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from fakes.live_activator import LiveActivator
 from fakes.live_operator import eventually
 from fakes.operator_feed import OperatorFeed
@@ -86,6 +87,24 @@ async def test_a_service_that_is_gone_refuses_what_waits_for_it(asleep: Bench) -
         await asleep.session.post(address + CHAT)
     async with asleep.session.get(asleep.ops + "/metrics") as page:
         assert 'service="chat"' not in await page.text()
+
+
+async def test_a_line_that_cannot_be_read_is_asked_for_again() -> None:
+    answers = [b"no json\n", b'{"update":"synced"}\n']
+
+    async def activations(_: web.Request) -> web.Response:
+        return web.Response(body=answers.pop(0) if answers else b"")
+
+    app = web.Application()
+    app.router.add_get("/activations", activations)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    activator = Activator(ActivatorSettings(operator_url=url, host="127.0.0.1", ops_port=0))
+    async with activator.running():
+        await until(lambda: activator.report().synced)
+    await runner.cleanup()
 
 
 async def test_ports_follow_what_the_operator_says(asleep: Bench) -> None:
