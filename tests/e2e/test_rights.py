@@ -33,6 +33,7 @@ _WIDE: Final[dict[str, Any]] = {
     "router": {
         "parentRefs": [{"name": "gateway"}],
         "hostnames": ["wide.example.com"],
+        "grpcHostnames": ["grpc.wide.example.com"],
         "inferencePool": {"endpointPickerRef": {"name": "picker"}},
     },
 }
