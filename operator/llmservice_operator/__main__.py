@@ -60,7 +60,6 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    images = default_images()
     made = argparse.ArgumentParser(
         prog="python -m llmservice_operator",
         description="Operator of LLMService objects. Of several one works: who holds the Lease.",
@@ -72,6 +71,21 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="watch this namespace only (repeatable); without it the whole cluster",
     )
+    _add_lease(made)
+    _add_rendering(made)
+    _add_ports(made)
+    _add_neighbours(made)
+    made.add_argument(
+        "--log-format",
+        choices=tuple(structured_log.FORMATTERS),
+        default="text",
+        help="default: %(default)s",
+    )
+    made.add_argument("--verbose", action="store_true", help="log every event")
+    return made
+
+
+def _add_lease(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--lease", default=names.FIELD_MANAGER, help="name of the Lease (default: %(default)s)"
     )
@@ -85,6 +99,10 @@ def parser() -> argparse.ArgumentParser:
         default=Terms().duration_s,
         help="after so long without a sign of the holder another takes over (default: %(default)g)",
     )
+
+
+def _add_rendering(made: argparse.ArgumentParser) -> None:
+    images = default_images()
     made.add_argument(
         "--defaults",
         type=_defaults,
@@ -92,15 +110,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="JSON or YAML with engineResources, sidecarResources and tracing for services "
         "that leave them out",
-    )
-    made.add_argument(
-        "--activator-selector",
-        default="",
-        help="labels of the pods that hold requests for services at zero replicas; without it "
-        "such requests are refused",
-    )
-    made.add_argument(
-        "--activator-namespace", help="where they are (default: as for --lease-namespace)"
     )
     made.add_argument("--sidecar-image", default=images.sidecar, help="default: %(default)s")
     made.add_argument("--engine-image", default=images.engine, help="default: %(default)s")
@@ -111,6 +120,9 @@ def parser() -> argparse.ArgumentParser:
         default="IfNotPresent",
         help="pull policy of the pods' containers (default: %(default)s)",
     )
+
+
+def _add_ports(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--liveness-port", type=int, default=8080, help="0: none (default: %(default)s)"
     )
@@ -124,6 +136,18 @@ def parser() -> argparse.ArgumentParser:
         "--backlog-url",
         help="where KEDA reaches /backlog of this operator; without it no ScaledObject is made",
     )
+
+
+def _add_neighbours(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--activator-selector",
+        default="",
+        help="labels of the pods that hold requests for services at zero replicas; without it "
+        "such requests are refused",
+    )
+    made.add_argument(
+        "--activator-namespace", help="where they are (default: as for --lease-namespace)"
+    )
     made.add_argument(
         "--network-policy",
         action="store_true",
@@ -136,14 +160,6 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="with --network-policy: a namespace that may scrape port 9090 (repeatable)",
     )
-    made.add_argument(
-        "--log-format",
-        choices=tuple(structured_log.FORMATTERS),
-        default="text",
-        help="default: %(default)s",
-    )
-    made.add_argument("--verbose", action="store_true", help="log every event")
-    return made
 
 
 def settings_of(given: argparse.Namespace) -> OperatorSettings:

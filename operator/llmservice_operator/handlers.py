@@ -13,6 +13,7 @@ from llmservice_operator.cluster import ClusterError, ServiceKey
 from llmservice_operator.kinds import WATCHED
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.settings import OperatorSettings
+from llmservice_operator.tracing import TracingError
 
 _OPTIONAL_GROUPS: Final = frozenset(kind.group for kind in WATCHED if kind.optional)
 # Shorter than the idle timeout of common load balancers, so a watch never dies silently.
@@ -57,7 +58,7 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
         configure(settings, namespaced=namespaced)
         try:
             await runner.start()
-        except (ClusterError, OSError) as error:
+        except (ClusterError, OSError, TracingError) as error:
             # No use in trying again: the process has to be started differently.
             raise kopf.PermanentError(str(error)) from error
 
@@ -67,6 +68,17 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
 
     _add_probes(registry, runner, blind_after_s=settings.blind_after_s)
 
+    _watch_services(registry, runner)
+    namespaced = bool(settings.namespaces)
+    if not namespaced:
+        # With rights in single namespaces only the regular look sees what has been installed.
+        _watch_definitions(registry, runner)
+    # They stay alive in the registry; the names are for kopf's log.
+    _ = login, startup, cleanup
+    return registry
+
+
+def _watch_services(registry: kopf.OperatorRegistry, runner: Runner) -> None:
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def service_changed(
         namespace: str | None, name: str, body: kopf.Body, resource: kopf.Resource, **_: Any
@@ -94,13 +106,7 @@ def registry_for(runner: Runner, settings: OperatorSettings) -> kopf.OperatorReg
         )
         watched(owned_changed)
 
-    namespaced = bool(settings.namespaces)
-    if not namespaced:
-        # With rights in single namespaces only the regular look sees what has been installed.
-        _watch_definitions(registry, runner)
-    # They stay alive in the registry; the names are for kopf's log.
-    _ = login, startup, cleanup, service_changed
-    return registry
+    _ = service_changed
 
 
 def _add_probes(registry: kopf.OperatorRegistry, runner: Runner, *, blind_after_s: float) -> None:
