@@ -22,6 +22,7 @@ _LABEL = "llmservice.dev/name"
 _FLEETING = {
     "uid", "resourceVersion", "creationTimestamp", "managedFields", "clusterIP", "clusterIPs",
     "lastTransitionTime", "deployment.kubernetes.io/revision",
+    "llmservice.dev/static-config-hash",  # of static.json, which is compared: it has the namespace
 }  # fmt: skip
 
 
