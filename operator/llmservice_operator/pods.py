@@ -54,9 +54,16 @@ def is_leaving(pod: Manifest) -> bool:
 
 
 def has_download(pod: Manifest) -> bool:
-    """Whether the pod downloads or has downloaded, and is not on its way out."""
+    """Whether the pod downloads or has downloaded, and is not on its way out.
+
+    Before that its sidecar need not answer yet.
+    """
     statuses = entries(pod, "status", "initContainerStatuses")
-    started = any(status["name"] == names.CONTAINER_FETCH for status in statuses)
+    fetch = (status for status in statuses if status["name"] == names.CONTAINER_FETCH)
+    started = any(
+        {"running", "terminated"} & {*section(status, "state"), *section(status, "lastState")}
+        for status in fetch
+    )
     return started and not is_leaving(pod)
 
 

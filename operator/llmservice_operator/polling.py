@@ -30,6 +30,7 @@ _LARGEST_BYTES: Final = 256 * 1024  # a pod must not fill the operator's memory
 class _Target:
     uid: str
     address: str
+    serves: bool  # one that has just begun to has news: its download is over
 
 
 class Poller:
@@ -52,6 +53,7 @@ class Poller:
         self._settings = settings
         self._targets: dict[ServiceKey, tuple[_Target, ...]] = {}
         self._answers: dict[str, Polled] = {}
+        self._due: set[_Target] = set()  # to be asked before the next round
         self._unasked = asyncio.Event()
         self._room = asyncio.Semaphore(settings.poll_concurrency)
 
@@ -59,14 +61,15 @@ class Poller:
         """Ask these pods from now on; returns what is known of them, by pod uid."""
         before = self._targets.get(key, ())
         targets = tuple(
-            _Target(pod["metadata"]["uid"], section(pod, "status")["podIP"])
+            _Target(pod["metadata"]["uid"], section(pod, "status")["podIP"], is_ready(pod))
             for pod in pods
             if _has_news(pod) and section(pod, "status").get("podIP")
         )
         self._targets[key] = targets
-        for gone in set(before) - set(targets):
-            self._answers.pop(gone.uid, None)
-        if any(target.uid not in self._answers for target in targets):
+        for gone in {target.uid for target in before} - {target.uid for target in targets}:
+            self._answers.pop(gone, None)
+        if new := set(targets) - set(before):
+            self._due |= new
             self._unasked.set()
         return self.answers(key)
 
@@ -103,11 +106,12 @@ class Poller:
 
     async def _round(self, *, everyone: bool) -> None:
         self._unasked.clear()
+        due, self._due = self._due, set()
         asked = [
             self._ask(key, target)
             for key, targets in self._targets.items()
             for target in targets
-            if everyone or target.uid not in self._answers
+            if everyone or target in due
         ]
         await asyncio.gather(*asked)
 

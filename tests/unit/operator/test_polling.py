@@ -64,6 +64,27 @@ async def polling(
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_a_download_is_asked_of_and_again_when_its_pod_serves() -> None:
+    sidecars = Sidecars(body())
+    starting, loading, serving = pod("svc-1"), pod("svc-1"), ready("svc-1")
+    for seen, state in ((starting, "waiting"), (loading, "running"), (serving, "terminated")):
+        seen["status"]["initContainerStatuses"] = [{"name": "fetch", "state": {state: {}}}]
+    async with polling(sidecars) as (poller, _):
+        await asyncio.sleep(3)
+        poller.watch(KEY, [starting])
+        await asyncio.sleep(0.1)
+        assert sidecars.asked == []
+        poller.watch(KEY, [loading])
+        await asyncio.sleep(0.1)
+        assert len(sidecars.asked) == 1
+        poller.watch(KEY, [loading])
+        await asyncio.sleep(0.1)
+        assert len(sidecars.asked) == 1
+        assert poller.watch(KEY, [serving])
+        await asyncio.sleep(0.1)
+        assert len(sidecars.asked) == 2
+
+
 def ready(name: str = "svc-1") -> Manifest:
     return pod(name, ready=True)
 
