@@ -74,10 +74,13 @@ def test_replicas_share_one_download_of_a_hub_model(kube: Kube, operator: str, h
     }
     service.apply(cycle("from-hub", model=model, replicas=2, template=_FROM_HUB))
     service.wait_settled(2)
-    status = service.get()["status"]["model"]
-    assert status["phase"] == "Ready"
-    assert status["bytes"] == status["totalBytes"] > 0
-    assert len(status["revision"]) == 40
+    kube.wait_until(
+        "the status tells what was delivered",
+        lambda: _delivered(service),
+        timeout_s=60,
+        show=f"get -n {hub} {service.reference} -o yaml",
+    )
+    assert len(service.get()["status"]["model"]["revision"]) == 40
     ready = service.condition("ModelReady")
     assert (ready["status"], ready["reason"]) == ("True", "Downloaded")
     logs = [
@@ -131,6 +134,11 @@ def test_model_in_an_image_is_served(
     assert service.condition("ModelReady")["reason"] == "ImageVolume"
     _serves(service)
     service.kubectl("delete", service.reference, "--timeout=120s")
+
+
+def _delivered(service: LiveService) -> bool:
+    told = service.get()["status"]["model"]
+    return told["phase"] == "Ready" and 0 < told.get("bytes", 0) == told.get("totalBytes")
 
 
 def _serves(service: LiveService) -> None:
