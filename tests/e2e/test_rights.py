@@ -38,7 +38,12 @@ _WIDE: Final[dict[str, Any]] = {
     },
 }
 _NARROW: Final[dict[str, Any]] = {**_WIDE, "scaling": None, "monitoring": None, "router": None}
-_HUB: Final = {"uri": "hf://example/none", "cache": {"size": "1Mi"}}
+# Replicas over several nodes, and a claim that is made for what is downloaded.
+_SEVERAL: Final[dict[str, Any]] = {
+    "model": {"uri": "hf://example/none", "cache": {"size": "1Mi"}},
+    "parallelism": {"nodes": 2, "tensor": 2},
+    "template": _NOWHERE,
+}
 _MODES: Final = {"of one namespace": True, "of the whole cluster": False}
 
 
@@ -99,8 +104,7 @@ def test_operator_uses_every_right_it_has_and_tries_no_other(
         service, "scaledobjects", "podmonitors", "httproutes", "grpcroutes", "inferencepools"
     )
     several = LiveService(kube, namespace, "several")
-    spec = {**_NARROW, "parallelism": {"nodes": 2}, "model": _HUB}
-    several.apply(json.dumps(_manifest(several.name, spec)))
+    several.apply(json.dumps(_manifest(several.name, _SEVERAL)))
     _wait_for(several, "leaderworkersets", "persistentvolumeclaims")
     _leave_orphans(service)
     _wait_until_tidy(service)
