@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 from e2e.chart import RELEASE, Release
-from e2e.kube import MANIFESTS, Kube
+from e2e.kube import MANIFESTS, Kube, KubeError
 from e2e.load import Outcome
 from e2e.service import LiveService, cycle
 from llmservice_api import __version__, names
@@ -140,6 +140,14 @@ def backlog(kube: Kube, release: Release, namespace: str) -> dict[str, Any]:
     operator = f"/api/v1/namespaces/{release.namespace}/services/{RELEASE}:8081/proxy"
     query = f"/backlog?namespace={namespace}&name={SERVICE}"
     return json.loads(kube.run("get", f"--raw={operator}{query}"))
+
+
+def held(kube: Kube, release: Release, namespace: str) -> int | None:
+    """How many requests wait; None while a replica is ready that has told nothing yet."""
+    try:
+        return backlog(kube, release, namespace)["held_requests"]
+    except KubeError:
+        return None
 
 
 def leads_to_activator(service: LiveService) -> bool:

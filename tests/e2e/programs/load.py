@@ -114,8 +114,9 @@ def _check_events(events: list[bytes], length: int) -> None:
 class GrpcClient:
     """InferenceService through one kept channel."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float = TIMEOUT_S) -> None:
         self._stub: Any = inference_pb2_grpc.InferenceServiceStub(channel)
+        self._timeout_s = timeout_s
 
     async def ask(self, length: int) -> None:
         """One streamed answer of `length` tokens, to its end."""
@@ -127,7 +128,7 @@ class GrpcClient:
         answers: list[pb.GenerateResponse] = []
         try:
             answers.extend(
-                [answer async for answer in self._stub.Generate(request, timeout=TIMEOUT_S)]
+                [answer async for answer in self._stub.Generate(request, timeout=self._timeout_s)]
             )
         except grpc.aio.AioRpcError as error:
             what = f"{error.code().name}: {error.details()} after {len(answers)} messages"

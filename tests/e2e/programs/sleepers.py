@@ -16,7 +16,6 @@ import grpc.aio
 from e2e.programs.load import (
     END,
     RETRIES,
-    TIMEOUT_S,
     GrpcClient,
     HttpClient,
     Lost,
@@ -26,6 +25,7 @@ from e2e.programs.load import (
 )
 
 TOKENS = 12
+PATIENCE_S = 480.0  # a model that starts on a busy machine
 
 
 async def use(door: str, client: HttpClient | GrpcClient, report: Report) -> None:
@@ -64,7 +64,7 @@ async def main(service: str, namespace: str, http_users: int, grpc_users: int) -
     host = f"{service}.{namespace}.svc.cluster.local"
     report = Report()
     telling = asyncio.create_task(tell(report))
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
     connector = aiohttp.TCPConnector(limit=0)
     async with (
         aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
@@ -72,7 +72,7 @@ async def main(service: str, namespace: str, http_users: int, grpc_users: int) -
     ):
         http = HttpClient(session, f"http://{host}:8000/v1/chat/completions", service)
         users = [use("http", http, report) for _ in range(http_users)]
-        users += [use("grpc", GrpcClient(channel), report) for _ in range(grpc_users)]
+        users += [use("grpc", GrpcClient(channel, PATIENCE_S), report) for _ in range(grpc_users)]
         await asyncio.gather(*users)
     telling.cancel()
     report.counts["ended"] = 1
