@@ -10,15 +10,6 @@ from fakes.live_operator import LiveOperator, View, eventually
 pytestmark = pytest.mark.usefixtures("operator")
 
 
-def test_model_of_a_scheme_to_come_is_told(view: View) -> None:
-    view.apply(model={"uri": "hf://owner/name"})
-    eventually(
-        lambda: view.reason("ModelReady"), until=lambda seen: seen == ("False", "UnsupportedScheme")
-    )
-    assert view.reason("Ready") == ("False", "UnsupportedScheme")
-    assert not view.get("deploy/svc")
-
-
 def test_kinds_that_the_cluster_does_not_have_are_told(view: View) -> None:
     view.apply(monitoring={"podMonitor": "Enabled"})
     eventually(
