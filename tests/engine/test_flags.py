@@ -9,16 +9,12 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from engine.rendered import ADDRESSES, Json, engines, line
 from fakes.manifests import SETTINGS, service
 from golden.update import EQUIPPED, HERE
-from llmservice_api import names
 from llmservice_lab.engine.environment import ensure_engine_python
 from llmservice_lab.engine.tiny_model import ensure_tiny_model
 from llmservice_operator.desired import desired
-
-Json = dict[str, Any]
-# Set by Kubernetes and LeaderWorkerSet in the pods of a group.
-_ADDRESSES: Final = {"$(POD_IP)": "127.0.0.1", "$(LWS_LEADER_ADDRESS)": "svc-nodes-0.svc-nodes.ns"}
 
 # Reads command lines and, of those that are to be understood as a whole, what vLLM makes of them.
 _PROGRAM: Final = """
@@ -58,27 +54,6 @@ def understood(lines: list[list[str]], *fields: str) -> list[Json]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def engines(manifests: list[Json]) -> list[Json]:
-    """The engine's container of every pod template."""
-    templates: list[Json] = []
-    for manifest in manifests:
-        if manifest["kind"] == "Deployment":
-            templates.append(manifest["spec"]["template"])
-        if manifest["kind"] == "LeaderWorkerSet":
-            group = manifest["spec"]["leaderWorkerTemplate"]
-            templates += [group["leaderTemplate"], group["workerTemplate"]]
-    containers = [one for template in templates for one in template["spec"]["containers"]]
-    return [one for one in containers if one["name"] == names.CONTAINER_ENGINE]
-
-
-def line(engine: Json, *, index: str = "1") -> list[str]:
-    """The words that the program in the container reads."""
-    given = engine["command"][engine["command"].index("-m") + 2 :]
-    words = [*(word for word in given if word != "serve"), *engine["args"]]
-    values = {**_ADDRESSES, "$(LWS_WORKER_INDEX)": index}
-    return [str(values.get(word, word)) for word in words]
-
-
 @pytest.mark.timeout(300)
 def test_every_flag_is_known_to_vllm() -> None:
     paths = sorted((HERE / "manifests").glob("*.yaml"))
@@ -116,7 +91,7 @@ def test_vllm_spreads_a_replica_as_the_spec_says() -> None:
     assert figures(0, *sizes, "data_parallel_size_local") == [2, 1, 2, 2]
     assert figures(1, *sizes, "local_world_size", "headless") == [2, 2, 1, 2, False]
     assert figures(2, "node_rank_within_dp", "local_world_size", "headless") == [1, 2, True]
-    assert told[2]["master_addr"] == _ADDRESSES["$(LWS_LEADER_ADDRESS)"]
+    assert told[2]["master_addr"] == ADDRESSES["$(LWS_LEADER_ADDRESS)"]
     assert figures(3, "data_parallel_size_local", "data_parallel_rank", "headless") == [2, 0, False]
     assert figures(4, "data_parallel_size_local", "data_parallel_rank", "headless") == [2, 2, True]
     assert figures(6, "data_parallel_rank", "node_rank_within_dp", "local_world_size") == [0, 1, 2]
