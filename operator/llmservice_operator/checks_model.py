@@ -8,6 +8,7 @@ from llmservice_operator.desired.model_source import (
     claim_name,
     downloads,
     image_reference,
+    is_downloaded,
     needed_claims,
     scheme,
 )
@@ -77,7 +78,9 @@ def _judged(
         return Truth.FALSE, Finding("Downloading", "no pod has started to download yet")
     worst, best = found[0], found[-1]
     if best.stage is Stage.DONE:
-        text = f"{service.spec.model.uri} is downloaded{_what(best)}"
+        uri = service.spec.model.uri
+        what = f"{uri} is" if is_downloaded(uri) else "adapters are"
+        text = f"{what} downloaded{_what(best)}"
         others = "" if worst.stage is Stage.DONE else f"; {worst.text}"
         return Truth.TRUE, Finding("Downloaded", text + others + _differing(found))
     reason = "DownloadFailed" if worst.stage is Stage.FAILED else "Downloading"

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from llmservice_api import names
 from llmservice_api.status_report import ModelReport
 
 from llmservice_sidecar.adapters.structured_log import configure_logging
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=URI",
         help="deliver hf://org/name or s3://bucket/key; OUT/NAME then leads to it (repeatable)",
     )
-    made.add_argument("--revision", help="branch, tag or commit of the first hf:// (default: main)")
+    made.add_argument("--revision", help="branch, tag or commit of an hf:// model (default: main)")
     made.add_argument("--cache", type=Path, required=True, help="directory that replicas may share")
     made.add_argument("--out", type=Path, required=True, help="directory of links and progress")
     made.add_argument(
@@ -92,28 +93,30 @@ def deliver(given: argparse.Namespace, *, progress: Progress, environ: Mapping[s
     wanted = [_parse(text) for text in given.get]
     deliveries: dict[str, Delivery] = {}
     for name, uri in wanted:
-        revision = given.revision if not deliveries else None
+        revision = given.revision if name == names.MODEL_LINK else None
         deliveries[name] = Delivery(_source(uri, revision=revision, environ=environ), manner)
     # All are asked first: what is wrong shows before gigabytes are moved, and the sum is known.
     for delivery in deliveries.values():
         delivery.prepare()
     parts = list(deliveries.values())
-    with progress.following(lambda: _report("Downloading", parts)):
+    model = deliveries.get(names.MODEL_LINK)
+    revision = "" if model is None else model.commit
+    with progress.following(lambda: _report("Downloading", parts, revision=revision)):
         for delivery in parts:
             delivery.run()
     for name, delivery in deliveries.items():
         _link(given.out / name, delivery.directory)
-    progress.tell(_report("Ready", parts))
+    progress.tell(_report("Ready", parts, revision=revision))
     _log.info("delivered %s", ", ".join(f"{name} at {d.commit}" for name, d in deliveries.items()))
 
 
-def _report(phase: str, parts: Sequence[Delivery]) -> ModelReport:
+def _report(phase: str, parts: Sequence[Delivery], *, revision: str) -> ModelReport:
     owners = sorted({part.waits_for for part in parts if part.waits_for})
     return ModelReport(
         phase=phase,
         bytes=sum(part.present_bytes for part in parts),
         total_bytes=sum(part.total_bytes for part in parts),
-        revision=parts[0].commit,
+        revision=revision,
         message=f"replica {owners[0]} downloads for all" if owners else "",
     )
 

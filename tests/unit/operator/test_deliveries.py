@@ -100,6 +100,20 @@ def test_the_commit_and_the_size_are_told_of_what_is_there() -> None:
     assert made.fields["model"]["revision"] == "0123abcd"
 
 
+def test_adapters_alone_are_told_as_such() -> None:
+    model = {
+        "uri": "file:///m",
+        "lora": {"adapters": [{"name": "a", "uri": "hf://org/a"}]},
+    }
+    made = service(model=model)
+    there = pod(ready=True)
+    there["spec"] = {"initContainers": fetch_containers(made, image="sidecar:1")}
+    told = polled(there, phase="Ready", bytes=1_000_000, total_bytes=1_000_000)
+    observed = Observed(workload=deployment(ready=1), pods=(there,), polled=told)
+    judgement = status(made, observed, before=(), now=NOW)
+    assert condition(judgement)[2] == "adapters are downloaded: 1.0 MB"
+
+
 def test_replicas_of_different_commits_are_told() -> None:
     pods = [pod(f"svc-{n}", ready=True) for n in range(2)]
     told = {
