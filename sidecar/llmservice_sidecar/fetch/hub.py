@@ -46,10 +46,11 @@ class HubSource:
         self._api = HfApi(endpoint, token=token or False, library_name="llmservice")
         self.place = "hf/" + self._repository.replace("/", "--")
         self.commit = self._revision if _COMMIT.fullmatch(self._revision) else None
-        self._at = ""
+        self._at = self._revision
 
     def list(self, commit: str | None) -> Listing:
         """The files at `commit`; None: where the revision points now. Raises FetchError."""
+        self._at = commit or self._revision
         try:
             sha = commit or self._api.model_info(self._repository, revision=self._revision).sha
             if not sha:
@@ -69,7 +70,7 @@ class HubSource:
         if offset == 0 and file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
             limit = constants.MAX_HTTP_DOWNLOAD_SIZE // 10**9
             text = f"{self.uri}: {file.path} is larger than the {limit} GB that a hub serves"
-            raise FetchError(text, status=Exit.NO_ROOM)
+            raise FetchError(text, status=Exit.USAGE)
         url = hf_hub_url(
             self._repository, file.path, revision=self._at, endpoint=self._api.endpoint
         )
@@ -98,7 +99,7 @@ class HubSource:
             text = f"{self.uri} is gated: the token {why} on {hub} (spec.model.tokenSecretRef)"
             return FetchError(text, status=Exit.NOT_ALLOWED)
         if isinstance(error, RevisionNotFoundError):
-            text = f"{self.uri}: {hub} has no revision {self._revision!r} (spec.model.revision)"
+            text = f"{self.uri}: {hub} has no revision {self._at!r} (spec.model.revision)"
             return FetchError(text, status=Exit.NOT_FOUND)
         if isinstance(error, RepositoryNotFoundError):
             why = "may not read it" if self._token else "is needed (spec.model.tokenSecretRef)"
