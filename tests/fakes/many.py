@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import unified_diff
 
 from cluster.controlplane import ControlPlane
 from fakes.fleet import Fleet, change_of, differences, memory_mib, metric, quantile, spec_of
@@ -180,8 +181,11 @@ def same(calm: Fleet, shaken: Fleet, *, within_s: float) -> None:
     for fleet in (calm, shaken):
         eventually(lambda fleet=fleet: settled(fleet), within_s=within_s)
     seen = eventually_same(calm, shaken, within_s=within_s)
-    told = [f"{name}\n--- calm\n{one}\n--- shaken\n{other}" for name, (one, other) in seen.items()]
-    assert not seen, f"{len(seen)} objects differ\n" + "\n".join(told[:3])
+    told = [
+        "\n".join(unified_diff(one.splitlines(), other.splitlines(), name, name, lineterm="", n=2))
+        for name, (one, other) in seen.items()
+    ]
+    assert not seen, f"{len(seen)} objects differ\n" + "\n".join(told[:5])
 
 
 def eventually_same(calm: Fleet, shaken: Fleet, *, within_s: float) -> dict[str, tuple[str, str]]:
