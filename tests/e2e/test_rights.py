@@ -106,6 +106,7 @@ def test_operator_uses_every_right_it_has_and_tries_no_other(
     several = LiveService(kube, namespace, "several")
     several.apply(json.dumps(_manifest(several.name, _SEVERAL)))
     _wait_for(several, "leaderworkersets", "persistentvolumeclaims")
+    _lose_the_lease(kube, release)
     _leave_orphans(service)
     _wait_until_tidy(service)
     for each in (service, several):
@@ -168,6 +169,17 @@ def _bring_keda(kube: Kube, release: Release) -> None:
     operator = ("deployment", RELEASE, "-n", release.namespace)
     kube.run("rollout", "restart", *operator)
     kube.run("rollout", "status", *operator, "--timeout=120s")
+
+
+def _lose_the_lease(kube: Kube, release: Release) -> None:
+    """The Lease is part of the release; the operator makes it anew when somebody deletes it."""
+    lease = (f"lease/{RELEASE}", "-n", release.namespace)
+    kube.run("delete", *lease)
+    kube.wait_until(
+        "the operator has a lease again",
+        lambda: kube.items(*lease, "--ignore-not-found") != [],
+        timeout_s=60,
+    )
 
 
 def _leave_orphans(service: LiveService) -> None:
