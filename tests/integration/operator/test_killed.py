@@ -24,7 +24,7 @@ SEED = 6
 ADDRESS = "127.0.9.94"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_killed_five_times_the_end_is_as_if_it_had_never_been(plane: ControlPlane) -> None:
     story = {"services": SERVICES, "kills": KILLS, "seed": SEED}
     unique = uuid.uuid4().hex[:8]

@@ -16,7 +16,7 @@ COUNT = 200
 ADDRESS = "127.0.9.93"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_two_hundred_services_are_served_and_then_nothing_is_written(
     plane: ControlPlane, view: View
 ) -> None:
