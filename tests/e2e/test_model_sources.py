@@ -23,7 +23,8 @@ from llmservice_lab.engine.tiny_model import ensure_tiny_model
 
 TOOLS_NAMESPACE: Final = "llmservice-e2e-tools"
 _SIDECAR_IMAGE: Final = f"{names.IMAGE_REPOSITORY}/sidecar:{__version__}"
-_HUB_PROGRAM: Final = Path(__file__).parents[1] / "fakes" / "hub_server.py"
+_FAKES: Final = Path(__file__).parents[1] / "fakes"
+_HUB_PROGRAM: Final = (_FAKES / "hub_server.py", _FAKES / "hub_repositories.py")
 # Against a cluster of your own: an image with the tiny model's files at its root.
 _MODEL_IMAGE: Final = os.environ.get(
     "LLMSERVICE_E2E_MODEL_IMAGE", "localhost/llmservice-e2e/tiny-model:1"
@@ -42,7 +43,8 @@ _FROM_HUB: Final = {
 @pytest.fixture(scope="module")
 def hub(kube: Kube, namespace: str) -> Generator[str]:
     """The hub's namespace, with a cache volume that no class provides."""
-    program = ("create", "configmap", "hub-program", f"--from-file={_HUB_PROGRAM}")
+    files = (f"--from-file={path}" for path in _HUB_PROGRAM)
+    program = ("create", "configmap", "hub-program", *files)
     volume = ("persistentvolume", "llmservice-e2e-cache")
     kube.run("delete", *volume, "--ignore-not-found", "--timeout=60s")
     kube.run("-n", namespace, *program)

@@ -16,53 +16,16 @@ import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_LFS_BYTES = 10_000  # from here on a file is large: served by the other host
+from fakes.hub_repositories import LARGE_BYTES, Faults, Repository, entry, git_id
+
 _CHUNK = 16 * 1024
 _INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
 _RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-
-
-@dataclass
-class Repository:
-    """A repository with one commit per entry of `commits`; `branches` lead to them."""
-
-    commits: dict[str, dict[str, bytes]]
-    branches: dict[str, str] = field(default_factory=dict[str, str])
-    token: str | None = None  # who reads needs it
-    gated: bool = False
-
-    @classmethod
-    def of(cls, files: dict[str, bytes], *, token: str | None = None, gated: bool = False):
-        """One commit that `main` leads to."""
-        commit = commit_of(files)
-        return cls({commit: files}, {"main": commit}, token, gated)
-
-    def find(self, revision: str) -> str | None:
-        """The commit of a revision."""
-        commit = self.branches.get(revision, revision)
-        return commit if commit in self.commits else None
-
-
-def commit_of(files: dict[str, bytes]) -> str:
-    """A name for these files that looks like a commit."""
-    told = b"".join(path.encode() + content for path, content in sorted(files.items()))
-    return hashlib.sha1(told).hexdigest()
-
-
-@dataclass
-class Faults:
-    """What goes wrong: bytes a second for each connection, answers of 503, cut connections."""
-
-    bytes_per_s: float = 0.0
-    unavailable: int = 0
-    cut_after: list[int] = field(default_factory=list[int])
-    spoilt: set[str] = field(default_factory=set[str])  # paths whose content is wrong
 
 
 class Hub:
@@ -141,25 +104,27 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self._send_slowly(content[first:], path)
+            self._send(content[first:], path)
 
-    def _send_slowly(self, content: bytes, path: str) -> None:
-        faults = self.hub.faults
+    def _send(self, content: bytes, path: str) -> None:
+        faults, at = self.hub.faults, 0
         cut_after = faults.cut_after.pop(0) if faults.cut_after and len(content) > _CHUNK else None
-        for start in range(0, len(content), _CHUNK):
-            if cut_after is not None and start >= cut_after:
+        while at < len(content):
+            if cut_after is not None and at >= cut_after:
                 self.close_connection = True
                 self.connection.close()
                 return
-            chunk = content[start : start + _CHUNK]
+            held = 0 < faults.hold_at <= at
+            chunk = content[at : at + (1 if held else _CHUNK)]
             try:
                 self.wfile.write(chunk)
             except OSError:
                 self.close_connection = True
                 return  # the client was killed
+            at += len(chunk)
             self.hub.served[path] += len(chunk)
-            if faults.bytes_per_s:
-                time.sleep(len(chunk) / faults.bytes_per_s)
+            if held:
+                time.sleep(0.05)
 
 
 class _Cdn(_Handler):
@@ -224,7 +189,7 @@ class _Hub(_Handler):
         if opened := self._open(name, revision):
             repository, commit = opened
             files = repository.commits[commit]
-            self._json([_entry(path, files[path]) for path in sorted(files)])
+            self._json([entry(path, files[path]) for path in sorted(files)])
 
     def _resolve(self, name: str, revision: str, path: str, *, body: bool) -> None:
         opened = self._open(name, revision)
@@ -236,8 +201,8 @@ class _Hub(_Handler):
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
         headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-        if len(content) < _LFS_BYTES:
-            headers["ETag"] = f'"{_git(content)}"'
+        if len(content) < LARGE_BYTES:
+            headers["ETag"] = f'"{git_id(content)}"'
             self.send_file(content, headers, path=path, body=body)
             return
         self.send_response(302)
@@ -258,23 +223,6 @@ class _Hub(_Handler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _entry(path: str, content: bytes) -> dict[str, object]:
-    entry: dict[str, object] = {
-        "type": "file",
-        "path": path,
-        "size": len(content),
-        "oid": _git(content),
-    }
-    if len(content) >= _LFS_BYTES:
-        digest = hashlib.sha256(content).hexdigest()
-        entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
-    return entry
-
-
-def _git(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 @contextmanager

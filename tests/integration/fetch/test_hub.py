@@ -6,7 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from fakes.hub_server import Hub, Repository, commit_of, hub
+from fakes.hub_repositories import Repository, commit_of
+from fakes.hub_server import Hub, hub
 from fakes.safetensors_files import model_files
 from integration.fetch.running import Pod, wanted
 from llmservice_sidecar.fetch.errors import Exit

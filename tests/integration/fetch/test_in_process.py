@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from fakes.hub_server import Repository, hub
+from fakes.hub_repositories import Repository
+from fakes.hub_server import hub
 from fakes.s3_server import READER, s3_server
 from fakes.safetensors_files import model_files
 from integration.fetch.running import wanted

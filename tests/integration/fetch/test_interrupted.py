@@ -8,7 +8,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
-from fakes.hub_server import Hub, Repository, hub
+from fakes.hub_repositories import Repository
+from fakes.hub_server import Hub, hub
 from fakes.safetensors_files import model_files
 from integration.fetch.running import Pod, wanted
 
@@ -53,7 +54,7 @@ def test_a_cut_connection_is_taken_up_where_it_ended(served: Hub, tmp_path: Path
 
 
 def test_a_killed_download_goes_on_in_the_restarted_container(served: Hub, tmp_path: Path) -> None:
-    served.faults.bytes_per_s = 8e6
+    served.faults.hold_at = 30_000_000
     pod = Pod(tmp_path)
     killed = pod.start(GET, environment=environment(served))
     until(lambda: half_way(pod))
@@ -64,18 +65,19 @@ def test_a_killed_download_goes_on_in_the_restarted_container(served: Hub, tmp_p
     assert report.phase == "Downloading"
     assert report.total_bytes > SIZE
     before = served.served["model.safetensors"]
-    served.faults.bytes_per_s = 0
+    served.faults.hold_at = 0
     assert pod.fetch(GET, environment=environment(served))[0] == 0
     assert pod.files() == wanted(FILES)
     assert served.served["model.safetensors"] - before < SIZE - SIZE // 5
 
 
 def test_pods_that_start_together_download_once(served: Hub, tmp_path: Path) -> None:
-    served.faults.bytes_per_s = 8e6
+    served.faults.hold_at = 30_000_000
     cache = tmp_path / "shared"
     pods = [Pod(tmp_path, f"pod-{n}", cache=cache) for n in range(4)]
     running = [pod.start(GET, environment=environment(served)) for pod in pods]
-    until(lambda: any(_waits(pod) for pod in pods))
+    until(lambda: sum(_waits(pod) for pod in pods) == 3)
+    served.faults.hold_at = 0
     assert [end(process) for process in running] == [0] * 4
     assert served.served["model.safetensors"] == SIZE
     assert all(pod.files() == wanted(FILES) for pod in pods)
@@ -84,7 +86,7 @@ def test_pods_that_start_together_download_once(served: Hub, tmp_path: Path) -> 
 
 
 def test_another_pod_takes_over_from_one_that_is_killed(served: Hub, tmp_path: Path) -> None:
-    served.faults.bytes_per_s = 5e6
+    served.faults.hold_at = 30_000_000
     cache = tmp_path / "shared"
     first, second = (Pod(tmp_path, f"pod-{n}", cache=cache) for n in range(2))
     killed = first.start(GET, environment=environment(served))
@@ -94,7 +96,7 @@ def test_another_pod_takes_over_from_one_that_is_killed(served: Hub, tmp_path: P
     killed.kill()
     end(killed)
     before = served.served["model.safetensors"]
-    served.faults.bytes_per_s = 0
+    served.faults.hold_at = 0
     assert end(waits) == 0
     assert second.files() == wanted(FILES)
     assert served.served["model.safetensors"] - before < SIZE

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from fakes.hub_server import Repository, commit_of, hub
+from fakes.hub_repositories import Repository, commit_of
+from fakes.hub_server import hub
 from fakes.live_operator import View, eventually
 from fakes.reports import report
 from fakes.safetensors_files import model_files
@@ -92,7 +93,7 @@ def test_share_and_commit_of_a_download_are_told(view: View, tmp_path: Path) -> 
         eventually(
             lambda: view.reason("ModelReady"), until=lambda seen: seen == ("False", "Downloading")
         )
-        served.faults.bytes_per_s = 4e6
+        served.faults.hold_at = 20_000_000
         running = pod.start("--get=model=hf://org/model", environment={"HF_ENDPOINT": served.url})
         eventually(lambda: (told := pod.report()) is not None and told.bytes > whole // 10)
         kubelet_says(view, state={"running": {"startedAt": "2026-01-01T00:00:00Z"}})
@@ -101,7 +102,7 @@ def test_share_and_commit_of_a_download_are_told(view: View, tmp_path: Path) -> 
         assert told["totalBytes"] == whole
         assert told["revision"] == commit_of(FILES)
         assert "% of 45.0 MB" in view.condition("ModelReady")["message"]
-        served.faults.bytes_per_s = 0
+        served.faults.hold_at = 0
         running.communicate(timeout=60)
         assert running.returncode == 0
         ended = {"exitCode": 0, "startedAt": None, "finishedAt": None}

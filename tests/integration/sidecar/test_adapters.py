@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import openai
 import pytest
-from fakes.hub_server import Repository, hub
+from fakes.hub_repositories import Repository
+from fakes.hub_server import hub
 from fakes.lora_adapter import adapter_files
 from fakes.manifests import service
 from fakes.otlp_receiver import OtlpReceiver
