@@ -86,9 +86,9 @@ def candidate(
     identity: str,
     *,
     clock: Clock | None = None,
-    aways: list[None] | None = None,
+    outages: list[None] | None = None,
 ) -> LeaderElection:
-    told = aways if aways is not None else []
+    told = outages if outages is not None else []
     return LeaderElection(
         leases,
         ref=REF,
@@ -192,15 +192,15 @@ async def test_a_renewal_that_took_long_counts_from_when_it_was_sent() -> None:
 
 
 async def test_a_leader_that_cannot_renew_stops_after_two_thirds_of_the_lease() -> None:
-    leases, aways = FakeLeases(), list[None]()
-    first = candidate(leases, "a", aways=aways)
+    leases, outages = FakeLeases(), list[None]()
+    first = candidate(leases, "a", outages=outages)
     await first.acquire()
     leases.away = True
     loop = asyncio.get_running_loop()
     started = loop.time()
     await first.hold()
     assert TERMS.renew_within_s <= loop.time() - started <= TERMS.renew_within_s + 2
-    assert aways
+    assert outages
     with pytest.raises(NotLeader):
         first.check()
 
