@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from build import INPUTS_LABEL, build, check_size
 from catalogue import Image, image_named
 from container_engine import ContainerEngine, EngineError, choose, parse_size
 from context import MTIME_S
-
-from build import INPUTS_LABEL, build, check_size
 
 BASE = "registry.example.org/python:3.11"
 
