@@ -1,0 +1,1 @@
+"""Where requests come from: OTLP JSON files, Jaeger's query API, Tempo's API."""
