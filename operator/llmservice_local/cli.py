@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from llmservice_api import __version__
 
-from llmservice_local.commands import bench, demo, predict, sim, train, up
+from llmservice_local.commands import bench, demo, predict, report, sim, train, up
 from llmservice_local.commands import eval as evaluation
 from llmservice_local.console import note
 from llmservice_local.errors import CommandError
@@ -30,6 +30,7 @@ Examples:
   llmservice train --lengths F --head listmle --base MODEL --out DIR
   llmservice eval --lengths F --predictor default
   llmservice predict "Write a story about a lighthouse keeper."
+  llmservice report spans.jsonl              why were requests slow?
 """
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def _options(  # pyright: ignore[reportUnusedFunction] - typer registers it
     del version  # acted upon by its callback before this runs
 
 
-for command in (demo, up, bench, sim, train, evaluation, predict):
+for command in (demo, up, bench, sim, train, evaluation, predict, report):
     command.register(app)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fakes.slot_server import FIRST_TOKEN_AFTER_S, Event, serve
 from llmservice_lab.analysis.record import TracedRequest
+from llmservice_sidecar.core.gamma import WorkEstimator
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.policies import make_policy
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
@@ -59,6 +60,7 @@ def requests_of(load: Load) -> list[TracedRequest]:
         actual[request.id] = tokens
     gate = Gate(
         policy=make_policy(load.policy),
+        estimator=WorkEstimator(),
         rules=(),
         limit_slots=load.slots,
         max_queued=10 * load.count,
