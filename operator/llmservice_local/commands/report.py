@@ -74,7 +74,7 @@ def report(  # noqa: PLR0913 - every option is a parameter
 
     try:
         selection = selection_of(since=since, until=until, service=service, limit=limit)
-        reading = read_requests(sources, selection, headers=_headers(header or ()))
+        reading = read_requests(sources, selection, headers=headers_of(header or ()))
     except (OSError, ValueError) as error:
         raise CommandError(
             str(error), next_step="`llmservice report --help` shows what can be read"
@@ -85,7 +85,8 @@ def report(  # noqa: PLR0913 - every option is a parameter
     _tell(document, out)
 
 
-def _headers(given: list[str] | tuple[str, ...]) -> dict[str, str]:
+def headers_of(given: list[str] | tuple[str, ...]) -> dict[str, str]:
+    """`Name: value` each. Raises ValueError."""
     headers: dict[str, str] = {}
     for text in given:
         name, colon, value = text.partition(":")
