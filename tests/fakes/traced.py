@@ -1,4 +1,4 @@
-"""Requests as traces would tell them: a simulated load, and its OTLP/JSON as a sidecar writes it."""
+"""Requests as traces tell them: a simulated load, and its OTLP/JSON as a sidecar writes it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def requests_of(load: Load) -> list[TracedRequest]:
     """What became of the load's requests, in order of arrival."""
     rng = random.Random(load.seed)
     rate = load.utilisation * load.slots / (_MEAN_TOKENS * STEP_S)
-    now, made, actual = 0.0, [], {}
+    now = 0.0
+    made: list[Request] = []
+    actual: dict[RequestId, int] = {}
     for number in range(load.count):
         now += rng.expovariate(rate)
         tokens = max(1, min(round(rng.lognormvariate(4.5, 1.0)), 1000))

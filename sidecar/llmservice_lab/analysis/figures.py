@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from llmservice_lab.analysis.breakdown import Moment, Parts
@@ -12,7 +12,8 @@ from llmservice_lab.analysis.causes import Cause
 from llmservice_lab.analysis.document import CauseCount
 from llmservice_lab.charts import Plot, Scale, number
 
-PARTS: Final = (
+_Seconds = Callable[[Parts], float]
+PARTS: Final[Sequence[tuple[str, str, _Seconds]]] = (
     ("queue", "in our queue", lambda one: one.queue_s),
     ("first", "engine, to the first token", lambda one: one.prefill_s),
     ("stream", "engine, further tokens", lambda one: one.decode_s + one.engine_s),
@@ -101,11 +102,12 @@ def over_time(moments: Sequence[Moment]) -> str:
         y=Scale(low=0, high=highest * 1.05, label="seconds"),
     )
     marks: list[str] = []
-    for css, of in (
+    curves: Sequence[tuple[str, Callable[[Moment], float | None]]] = (
         ("p99", lambda one: one.total_p99_s),
         ("total", lambda one: one.total_p50_s),
         ("wait", lambda one: one.queue_mean_s),
-    ):
+    )
+    for css, of in curves:
         points = [(one.after_s, value) for one in moments if (value := of(one)) is not None]
         marks.append(plot.steps(points, css=css))
     return plot.svg(marks, name="p99 and median of the whole time and mean wait, by arrival")

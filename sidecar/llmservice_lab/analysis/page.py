@@ -32,16 +32,19 @@ i.client { background: var(--bad); } i.rest { background: var(--soft); }
 .dots.model { fill: var(--ssjf); fill-opacity: 1; }
 i.total { background: var(--ssjf); } i.p99 { background: var(--bad); }
 i.wait { background: var(--wait); }
-.scroll { overflow-x: auto; } td { white-space: nowrap; font-size: 14px; }
+.scroll { overflow-x: auto; } .told td { text-align: right; }
+.told thead th:not(:first-child) { text-align: right; } td { white-space: nowrap; font-size: 14px; }
 summary { cursor: pointer; } summary:focus-visible, button:focus-visible {
   outline: 2px solid var(--ssjf); outline-offset: 2px; }
 section > details > summary { color: var(--soft); font-size: 14px; margin-top: 8px; }
 .fall { border-top: 1px solid var(--rule); padding: 6px 0; }
-.fall summary { display: grid; grid-template-columns: 150px minmax(120px, 1fr) minmax(220px, auto);
+.fall summary { display: grid;
+  grid-template-columns: 12px 150px minmax(120px, 1fr) minmax(220px, auto);
   gap: 12px; align-items: center; color: var(--ink); font-size: 14px; }
+.fall summary::before { content: "▸"; } .fall[open] summary::before { content: "▾"; }
 .fall .bars { display: flex; height: 14px; } .fall .bars i { display: block; height: 14px; }
 .fall h3 { font-size: 14px; margin: 12px 0 4px; } .fall ul { margin: 0; font-size: 14px; }
-@media (max-width: 640px) { .fall summary { grid-template-columns: 1fr; } }
+@media (max-width: 640px) { .fall summary { grid-template-columns: 12px 1fr; } }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 2px 20px;
   margin: 0; font-size: 14px; } dt { color: var(--soft); grid-column: 1; } dd { margin: 0;
   grid-column: 2 / -1; font-variant-numeric: tabular-nums; }
@@ -95,8 +98,8 @@ def verdict(report: Report) -> str:
         return f"p99 is {total.p99:.2f} s, and nothing is slower than the threshold"
     first = causes[0]
     return (
-        f"p99 is {total.p99:.2f} s; of the {report.slow.requests} slow requests most "
-        f"({first.requests}) are slow by: {CAUSES[first.cause]}"
+        f"p99 is {total.p99:.2f} s; the first cause among {report.slow.requests} slow requests is "
+        f"{CAUSES[first.cause]} ({first.requests})"
     )
 
 

@@ -57,7 +57,7 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return (
-        f'<div class="scroll"><table class="figures"><thead><tr>{top}</tr></thead>'
+        f'<div class="scroll"><table class="told"><thead><tr>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -151,7 +151,7 @@ def slow_table(listed: Sequence[SlowRequest]) -> str:
     )
     body = "".join(_slow_row(one) for one in listed[:LISTED])
     return (
-        '<div class="scroll"><table id="slow" class="figures"><thead>'
+        '<div class="scroll"><table id="slow" class="told"><thead>'
         f"<tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

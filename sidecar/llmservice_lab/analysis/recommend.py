@@ -197,8 +197,9 @@ def _more_replicas(evidence: Evidence) -> Recommendation | None:
 def _nothing(evidence: Evidence) -> Recommendation:
     return Recommendation(
         action=Action.NOTHING_TO_GAIN,
-        text=f"Nothing to gain from the queue's settings at this load: {evidence.wait_share:.1%} of "
-        "the time is spent there. The rest is the engine's, the client's, or length.",
+        text="Nothing to gain from the queue's settings at this load: "
+        f"{evidence.wait_share:.1%} of the time is spent there. The rest is the engine's, the "
+        "client's, or length.",
         numbers={"wait_share": evidence.wait_share, "mean_wait_s": evidence.wait.mean},
     )
 
