@@ -28,6 +28,7 @@ MIN_ANSWERS: Final = 30
 _STEPS_TO_FIRST: Final = 1.5  # half a step that is under way, and its own
 _HUBER: Final = 1.345  # 95 % as good as least squares where errors are normal
 _ROUNDS: Final = 15
+_REFINED: Final = 3
 _OUTLIER: Final = 6.0  # typical errors; not part of the final scale
 _TO_SIGMA: Final = 1.4826  # a median absolute error of a normal distribution to its sigma
 
@@ -82,22 +83,13 @@ def fit_costs(pod: str, requests: Iterable[TracedRequest]) -> Fit:
             f"took; the costs of the engine need {MIN_ANSWERS}"
         )
     load = _Load(served)
-    streamed = [one for one in told if one.first_token_s is not None]
-    whole = [one for one in told if one.first_token_s is None]
-    decode = load.equations(
-        [(one.first_token_s or 0.0, one.engine_ended_s or 0.0) for one in streamed],
-        [float((tokens_of(one) or 0) - 1) for one in streamed],
-    )
-    first = load.equations(
-        [(one.called_s or 0.0, one.first_token_s or 0.0) for one in streamed],
-        [_STEPS_TO_FIRST] * len(streamed),
-    )
-    # An answer in one piece: both in one, its own prompt among what is computed meanwhile.
-    both = load.equations(
-        [(one.called_s or 0.0, one.engine_ended_s or 0.0) for one in whole],
-        [(tokens_of(one) or 0) - 1 + _STEPS_TO_FIRST for one in whole],
-    )
-    costs = _solve([decode, first, both])
+    parts = _equations(load, told)
+    costs = _solve(parts)
+    for _ in range(_REFINED):
+        load.know(costs)
+        parts = _equations(load, told)
+        costs = _solve(parts)
+    decode, first, both = parts
     spans_s = sum((one.service_s or 0.0) * one.slots for one in served)
     lasted_s = load.until_s - load.from_s
     return Fit(
@@ -113,6 +105,27 @@ def fit_costs(pod: str, requests: Iterable[TracedRequest]) -> Fit:
     )
 
 
+def _equations(load: _Load, told: Sequence[TracedRequest]) -> list[_Equations]:
+    """Of the tokens after the first, of the time to the first, of answers in one piece."""
+    streamed = [one for one in told if one.first_token_s is not None]
+    whole = [one for one in told if one.first_token_s is None]
+    return [
+        load.equations(
+            [(one.first_token_s or 0.0, one.engine_ended_s or 0.0) for one in streamed],
+            [float((tokens_of(one) or 0) - 1) for one in streamed],
+        ),
+        load.equations(
+            [(one.called_s or 0.0, one.first_token_s or 0.0) for one in streamed],
+            [_STEPS_TO_FIRST] * len(streamed),
+        ),
+        # Both in one, its own prompt among what is computed meanwhile.
+        load.equations(
+            [(one.called_s or 0.0, one.engine_ended_s or 0.0) for one in whole],
+            [(tokens_of(one) or 0) - 1 + _STEPS_TO_FIRST for one in whole],
+        ),
+    ]
+
+
 class _Load:
     """What the engine did at any time: answers under way, prompt tokens computed so far."""
 
@@ -124,8 +137,9 @@ class _Load:
         order = np.argsort(times_s, kind="stable")
         self._times_s: Floats = times_s[order]
         level = np.cumsum(np.concatenate([slots, -slots])[order])
-        gaps_s = np.diff(self._times_s)
-        self._answer_s: Floats = np.concatenate([[0.0], np.cumsum(level[:-1] * gaps_s)])
+        self._gaps_s: Floats = np.diff(self._times_s)
+        self._level: Floats = level[:-1]
+        self._pace(np.ones(len(self._level)))
         # Where nothing streams a prompt is computed when the engine is called.
         prompts = np.argsort(began, kind="stable")
         self._prompt_at_s: Floats = began[prompts]
@@ -135,6 +149,15 @@ class _Load:
         self.until_s = float(self._times_s[-1])
         self.most = int(level.max())
 
+    def know(self, costs: tuple[float, float, float]) -> None:
+        """Steps are quicker while fewer answers are in them: what is in a step is told by steps."""
+        self._pace(1.0 / np.maximum(costs[0] + costs[1] * np.maximum(self._level, 1.0), 1e-9))
+
+    def _pace(self, steps_per_s: Floats) -> None:
+        steps = steps_per_s * self._gaps_s
+        self._steps: Floats = np.concatenate([[0.0], np.cumsum(steps)])
+        self._answers: Floats = np.concatenate([[0.0], np.cumsum(self._level * steps)])
+
     def equations(self, spans: list[tuple[float, float]], steps: list[float]) -> _Equations:
         """One of each span that took so many steps; those without any length say nothing."""
         kept = [(span, n) for span, n in zip(spans, steps, strict=True) if span[1] > span[0]]
@@ -143,13 +166,15 @@ class _Load:
         from_s = np.array([span[0] for span, _ in kept])
         until_s = np.array([span[1] for span, _ in kept])
         count = np.array([n for _, n in kept])
-        lasted_s = until_s - from_s
-        answer_s = np.interp(until_s, self._times_s, self._answer_s) - np.interp(
-            from_s, self._times_s, self._answer_s
-        )
+        steps = self._between(from_s, until_s, self._steps)
+        answers = self._between(from_s, until_s, self._answers) / np.maximum(steps, 1e-12)
         prompts = self._until(until_s) - self._until(from_s)
-        factors = np.column_stack([count, count * answer_s / lasted_s, prompts])
-        return _Equations(factors=factors, times_s=lasted_s)
+        factors = np.column_stack([count, count * answers, prompts])
+        return _Equations(factors=factors, times_s=until_s - from_s)
+
+    def _between(self, from_s: Floats, until_s: Floats, summed: Floats) -> Floats:
+        at_end, at_start = (np.interp(at_s, self._times_s, summed) for at_s in (until_s, from_s))
+        return at_end - at_start
 
     def _until(self, at_s: Floats) -> Floats:
         return self._prompts[np.searchsorted(self._prompt_at_s, at_s, side="right")]

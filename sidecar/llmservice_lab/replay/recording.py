@@ -85,7 +85,7 @@ def recording_of(requests: Iterable[TracedRequest], *, policy: str | None = None
         else:
             by_pod[one.service, one.pod].append(one)
     stretches: list[Stretch] = []
-    for (_service, pod), of_pod in sorted(by_pod.items()):
+    for (service, pod), of_pod in sorted(by_pod.items()):
         of_pod.sort(key=_offered_s)
         for configured, group in itertools.groupby(of_pod, key=lambda one: one.policy):
             members = list(group)
@@ -95,7 +95,7 @@ def recording_of(requests: Iterable[TracedRequest], *, policy: str | None = None
             elif sum(map(_is_complete, members)) < MIN_COMPLETED:
                 left_out[f"in stretches of fewer than {MIN_COMPLETED} answers"] += len(members)
             else:
-                stretches.append(_stretch(pod, in_force, members))
+                stretches.append(_stretch(pod or service, in_force, members))
     if not stretches:
         why = (
             ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "there is none"
