@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import aiohttp
 import pytest
-from aiohttp.connector import AddrInfoType
 from fakes.staged_engine import StagedEngine
 from integration.sidecar.running import SidecarProcess
 from llmservice_api.sidecar_config import (
@@ -131,10 +130,9 @@ async def behind_later_ones(drills: Drills) -> None:
             group.create_task(drills.ask(out_len=30))
 
 
-def _narrow(address: AddrInfoType) -> socket.socket:
+def _narrow(_address: object) -> socket.socket:
     """A client's socket whose receive buffer holds little, so that not reading is felt."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
     return made
 
@@ -166,7 +164,8 @@ async def test_the_report_names_the_right_cause_for_48_of_50(
             ),
             tracing=TracingConfig(exporter_endpoint=str(spans), exporter="otlp-file"),
         )
-        connector = aiohttp.TCPConnector(limit=0, socket_factory=_narrow)
+        # No connection is used twice: its buffers would have grown by then.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_narrow)
         process = SidecarProcess(static, tmp_path / "sidecar", levels)
         sidecar = await asyncio.to_thread(process.__enter__)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,7 +22,7 @@ Answer = Callable[[str, dict[str, str]], object | None]
 
 
 @contextmanager
-def store(answer: Answer) -> Iterator[str]:
+def store(answer: Answer) -> Generator[str]:
     """A trace store that answers by path and query; None is 404, text is sent as it is."""
 
     class Handler(BaseHTTPRequestHandler):
