@@ -25,7 +25,7 @@ CAUSES: Final = {
     Cause.OVERTAKEN: "overtaken",
     Cause.LONG_PREFILL: "long prompt",
     Cause.ENGINE_QUEUE: "queue inside the engine",
-    Cause.ENGINE_PREEMPTED: "preempted by the engine (inferred)",
+    Cause.ENGINE_PREEMPTED: "preempted (inferred)",
     Cause.ENGINE_SLOW: "engine slow",
     Cause.SLOW_CLIENT: "slow client",
     Cause.LONG_ANSWER: "long answer",
@@ -33,13 +33,14 @@ CAUSES: Final = {
     Cause.FAILED: "failed",
 }
 _LABEL_WIDTH: Final = 14
+_FEWEST_BARS: Final = 4  # room for so many: one bar alone is no wall
 
 
 def stacks(groups: Sequence[Parts], *, x: str, name: str) -> str:
     """One bar a group, stacked of its parts."""
     highest = max((one.total_s for one in groups), default=0.0) or 1.0
     plot = Plot(
-        x=Scale(low=0, high=max(len(groups), 1), label=html.escape(x)),
+        x=Scale(low=0, high=max(len(groups), _FEWEST_BARS), label=html.escape(x)),
         y=Scale(low=0, high=highest * 1.05, label="mean seconds"),
     )
     marks: list[str] = []
@@ -109,6 +110,7 @@ def over_time(moments: Sequence[Moment]) -> str:
     )
     for css, of in curves:
         points = [(one.after_s, value) for one in moments if (value := of(one)) is not None]
+        points += [(end_s, points[-1][1])] if points else []
         marks.append(plot.steps(points, css=css))
     return plot.svg(marks, name="p99 and median of the whole time and mean wait, by arrival")
 
