@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 def replay(  # noqa: PLR0913 - one parameter an option
     *,
     sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Files, or one trace store.")
+        list[str], typer.Argument(metavar="SOURCE", help="Files, or one trace store.")
     ],
     policy: Annotated[
         list[str] | None,

@@ -25,6 +25,7 @@ from llmservice_lab.replay.recording import tokens_of
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 MIN_ANSWERS: Final = 30
+_FIRST: Final = 1  # the equations of first tokens among all
 _STEPS_TO_FIRST: Final = 1.5  # half a step that is under way, and its own
 _HUBER: Final = 1.345  # 95 % as good as least squares where errors are normal
 _ROUNDS: Final = 15
@@ -219,15 +220,17 @@ def _solve(parts: Sequence[_Equations]) -> tuple[float, float, float]:
         )[part_of]
         relative = errors / typical
         weights = np.minimum(1.0, _HUBER / np.maximum(relative, 1e-12)) / typical**2
-    return _scaled(found[:3], factors, times_s, relative <= _OUTLIER)
+    # How many steps pass before the first token is a guess; those of answers are known.
+    known = (part_of != _FIRST) & (relative <= _OUTLIER)
+    return _scaled(found[:3], factors, times_s, known)
 
 
 def _scaled(
-    costs: Floats, factors: Floats, times_s: Floats, sane: npt.NDArray[np.bool_]
+    costs: Floats, factors: Floats, times_s: Floats, known: npt.NDArray[np.bool_]
 ) -> tuple[float, float, float]:
-    """So that the times of all but outliers are right together. Raises ValueError for no costs."""
-    foreseen_s = float((factors @ costs)[sane].sum())
-    ratio = float(times_s[sane].sum()) / foreseen_s if foreseen_s > 0 else 1.0
+    """So that the `known` times are right together. Raises ValueError where nothing costs."""
+    foreseen_s = float((factors @ costs)[known].sum())
+    ratio = float(times_s[known].sum()) / foreseen_s if foreseen_s > 0 else 1.0
     step_s, per_decode_s, per_prefill_token_s = (float(cost) * ratio for cost in costs)
     if step_s + per_decode_s <= 0:
         raise ValueError("the times of the answers do not depend on their tokens: no cost fits")
