@@ -120,6 +120,8 @@ def _warnings(report: Report) -> str:
         lines.append(f"{told.broken_spans} spans could not be read: {'; '.join(told.examples)}")
     if told.incomplete:
         lines.append(f"{told.incomplete} requests lack the span of the door and are left out")
+    if told.cut_off:
+        lines.append(f"at {told.cut_off} moments the store would not tell all traces")
     if told.left_out:
         lines.append(f"{told.left_out} requests are outside the time, the service or the limit")
     return "".join(f'<p class="failed">{html.escape(line)}</p>' for line in lines)

@@ -118,6 +118,7 @@ class Told(msgspec.Struct, kw_only=True):
     foreign_spans: int = 0  # of other programs, in or beside the traces
     broken_spans: int = 0  # not readable; `examples` says why, of the first few
     incomplete: int = 0  # traces with spans of ours but without the door's
+    cut_off: int = 0  # moments of which a store would not tell all traces
     left_out: int = 0  # requests beyond the limit or outside the time asked for
     examples: list[str] = msgspec.field(default_factory=list[str])
 

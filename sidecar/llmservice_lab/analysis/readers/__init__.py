@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from llmservice_lab.analysis.readers import jaeger, otlp, tempo
 from llmservice_lab.analysis.readers.assembly import DEFAULT_LIMIT, Assembly, Selection
 from llmservice_lab.analysis.readers.http import Store, StoreError
-from llmservice_lab.analysis.readers.jaeger import Window
+from llmservice_lab.analysis.readers.slices import Window
 from llmservice_lab.analysis.readers.span import RawSpan
 from llmservice_lab.analysis.record import Reading, Told
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
 from llmservice_sidecar.runtime import telemetry_names as names
 
 from llmservice_lab.analysis.readers.http import Store, StoreError
+from llmservice_lab.analysis.readers.slices import Paging, Window, in_slices
 from llmservice_lab.analysis.readers.span import (
     AttributeValue,
     RawSpan,
@@ -22,8 +21,8 @@ from llmservice_lab.analysis.readers.span import (
 )
 from llmservice_lab.analysis.record import Told
 
-DEFAULT_BACK_S: Final = 3600.0
-_PAGE: Final = 1000
+_PAGE: Final = 1000  # traces; stores behind Jaeger refuse much more
+_LEAST_S: Final = 0.001
 _T = TypeVar("_T")
 _SPANS_SERVICE_SUFFIX: Final = "-engine"  # vLLM's own spans: part of the same traces
 
@@ -81,22 +80,6 @@ class _Services(msgspec.Struct, rename=_camel):
     data: list[str] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Unix seconds from and until which a store is asked, and for how many requests at most."""
-
-    since_s: float
-    until_s: float
-    limit: int
-
-    @classmethod
-    def of(cls, since_s: float, until_s: float, limit: int) -> Window:
-        """With the last hour where nothing was said."""
-        until_s = time.time() if math.isinf(until_s) else until_s
-        since_s = until_s - DEFAULT_BACK_S if math.isinf(since_s) else since_s
-        return cls(since_s=since_s, until_s=until_s, limit=limit)
-
-
 def services(store: Store) -> list[str]:
     """The services whose traces may be asked for. Raises StoreError."""
     found = _decoded(store.get("/api/services"), _Services, store).data or []
@@ -104,25 +87,22 @@ def services(store: Store) -> list[str]:
 
 
 def read(store: Store, service: str, window: Window, told: Told) -> Iterator[RawSpan]:
-    """The spans of a service's traces, latest first, a page at a time. Raises StoreError."""
-    end_us, got = round(window.until_s * 1e6), 0
-    start_us = round(window.since_s * 1e6)
-    seen: set[str] = set()  # of the last page: pages meet at one microsecond
-    while got < window.limit and end_us > start_us:
-        page = min(_PAGE, window.limit - got + len(seen))
-        query = {"service": service, "start": start_us, "end": end_us, "limit": page}
-        traces = _decoded(store.get("/api/traces", **query), _Answer, store).data or []
-        fresh = [trace for trace in traces if trace.trace_id not in seen]
-        earliest_us = end_us
-        for trace in fresh:
-            spans = list(_spans(trace, told))
-            earliest_us = min([earliest_us, *(round(span.start_s * 1e6) for span in spans)])
-            yield from spans
-        got += len(fresh)
-        if len(traces) < page or not fresh:
-            return
-        seen = {trace.trace_id for trace in traces}
-        end_us = earliest_us
+    """The spans of a service's traces, latest first, a slice at a time. Raises StoreError."""
+
+    def ask(since_s: float, until_s: float) -> list[tuple[str, _Trace]]:
+        query = {
+            "service": service,
+            "start": math.floor(since_s * 1e6),
+            "end": math.ceil(until_s * 1e6),
+            "limit": _PAGE,
+        }
+        body = store.get("/api/traces", **query)
+        return [(one.trace_id, one) for one in _decoded(body, _Answer, store).data or []]
+
+    paging = Paging(page=_PAGE, least_s=_LEAST_S)
+    for traces in in_slices(window, ask, paging=paging, told=told):
+        for _, trace in traces:
+            yield from _spans(trace, told)
 
 
 def _decoded(body: bytes, kind: type[_T], store: Store) -> _T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -12,18 +13,18 @@ import msgspec
 from llmservice_sidecar.runtime import telemetry_names as names
 
 from llmservice_lab.analysis.readers.http import Store, StoreError
-from llmservice_lab.analysis.readers.jaeger import Window
 from llmservice_lab.analysis.readers.otlp import NoSpansHere, spans_of
+from llmservice_lab.analysis.readers.slices import Paging, Window, in_slices
 from llmservice_lab.analysis.readers.span import RawSpan
 from llmservice_lab.analysis.record import Told
 
 _PAGE: Final = 1000
+_LEAST_S: Final = 1.0  # its API takes whole seconds
 _AT_ONCE: Final = 8  # traces fetched side by side
 
 
-class _Found(msgspec.Struct, rename="camel"):
+class _Found(msgspec.Struct):
     trace_id: str = msgspec.field(name="traceID")
-    start_time_unix_nano: int | str = 0
 
 
 class _Search(msgspec.Struct):
@@ -55,37 +56,29 @@ def services(store: Store) -> list[str]:
 
 
 def read(store: Store, service: str, window: Window, told: Told) -> Iterator[RawSpan]:
-    """The spans of a service's traces, latest first. Raises StoreError."""
+    """The spans of a service's traces, latest slices first. Raises StoreError."""
+    # json.dumps quotes as TraceQL does
+    query = f"{{ resource.service.name = {json.dumps(service)} && span.{names.ATTR_DOOR} != nil }}"
+
+    def ask(since_s: float, until_s: float) -> list[tuple[str, None]]:
+        start, end = math.floor(since_s), math.ceil(until_s)
+        body = store.get("/api/search", q=query, start=start, end=end, limit=_PAGE, spss=1)
+        try:
+            found = msgspec.json.decode(body, type=_Search).traces or []
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreError(f"{store.base} does not answer as Tempo's API: {error}") from error
+        return [(one.trace_id, None) for one in found]
+
+    paging = Paging(page=_PAGE, least_s=_LEAST_S)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tempo") as pool:
-        for ids in _pages(store, service, window):
+        for traces in in_slices(window, ask, paging=paging, told=told):
+            ids = [trace_id for trace_id, _ in traces]
             bodies = pool.map(functools.partial(_fetch, store), ids)
             for trace_id, body in zip(ids, bodies, strict=True):
                 try:
                     yield from spans_of(body, told)
                 except NoSpansHere as error:
                     told.broken(f"trace {trace_id} {error}")
-
-
-def _pages(store: Store, service: str, window: Window) -> Iterator[list[str]]:
-    # json.dumps quotes as TraceQL does
-    query = f"{{ resource.service.name = {json.dumps(service)} && span.{names.ATTR_DOOR} != nil }}"
-    start, end = int(window.since_s), int(window.until_s) + 1
-    seen: set[str] = set()
-    while len(seen) < window.limit and end > start:
-        body = store.get("/api/search", q=query, start=start, end=end, limit=_PAGE, spss=1)
-        try:
-            found = msgspec.json.decode(body, type=_Search).traces or []
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StoreError(f"{store.base} does not answer as Tempo's API: {error}") from error
-        fresh = [one.trace_id for one in found if one.trace_id not in seen]
-        fresh = fresh[: window.limit - len(seen)]
-        seen.update(fresh)
-        yield fresh
-        if len(found) < _PAGE:
-            return
-        earliest = min(int(one.start_time_unix_nano) for one in found) // 1_000_000_000
-        # Whole seconds: the next page begins with the second that this one ended in.
-        end = earliest + 1 if fresh and earliest + 1 < end else end - 1
 
 
 def _fetch(store: Store, trace_id: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import threading
 from collections.abc import Callable, Generator
@@ -59,6 +60,7 @@ def always(found: object) -> Answer:
     return answer
 
 
+@functools.cache
 def documents() -> dict[str, dict[str, Any]]:
     """One OTLP document a trace."""
     return {one.trace_id: json.loads(next(otlp_lines([one]))) for one in REQUESTS}
@@ -113,16 +115,22 @@ def _tag(value: dict[str, Any]) -> object:
     return int(content) if kind == "intValue" else content
 
 
+@functools.cache
+def jaeger_traces() -> list[dict[str, Any]]:
+    """All of ours."""
+    return [jaeger_trace(*item) for item in documents().items()]
+
+
 def jaeger_answers(path: str, query: dict[str, str]) -> object | None:
-    """Jaeger with our traces: the latest of a time window first."""
+    """Jaeger with our traces: those of a time window, of too many those whose end is latest."""
     if path == "/api/services":
         return {"data": ["chat", "chat-engine"]}
     if path != "/api/traces" or query["service"] != "chat":
         return None
     start, end, limit = (int(query[name]) for name in ("start", "end", "limit"))
-    found = [jaeger_trace(*item) for item in documents().items()]
+    found = jaeger_traces()
     within = [one for one in found if start <= one["spans"][-1]["startTime"] <= end]
-    within.sort(key=lambda one: -one["spans"][-1]["startTime"])
+    within.sort(key=lambda one: -max(span["startTime"] for span in one["spans"]))
     return {"data": within[:limit]}
 
 
@@ -140,7 +148,7 @@ def tempo_answers(path: str, query: dict[str, str]) -> object | None:
         return {"tagValues": [{"type": "string", "value": "chat"}]}
     start, end, limit = (int(query[name]) for name in ("start", "end", "limit"))
     found = [one for one in REQUESTS if start <= one.arrived_s < end]
-    found.sort(key=lambda one: -one.arrived_s)
+    found.sort(key=lambda one: one.request_id)  # in no order of time
     traces = [
         {"traceID": one.trace_id.lstrip("0"), "startTimeUnixNano": str(round(one.arrived_s * 1e9))}
         for one in found[:limit]
@@ -174,11 +182,35 @@ def test_a_store_tells_the_same_requests_as_a_file(kind: str, answers: Answer) -
 def test_pages_are_put_together(
     kind: str, answers: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jaeger, "_PAGE", 7)
-    monkeypatch.setattr(tempo, "_PAGE", 7)
+    monkeypatch.setattr(jaeger, "_PAGE", 14)
+    monkeypatch.setattr(tempo, "_PAGE", 14)
     with store(answers) as url:
         reading = read_requests([f"{kind}+{url}"], HOUR)
+    assert reading.told.cut_off == 0
     assert [one.request_id for one in reading.requests] == [one.request_id for one in REQUESTS]
+
+
+@STORES
+def test_a_moment_that_holds_too_many_is_told(
+    kind: str, answers: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaeger, "_PAGE", 1)
+    monkeypatch.setattr(tempo, "_PAGE", 1)
+    with store(answers) as url:
+        short = Selection(since_s=START_S, until_s=START_S + 4, service="chat")
+        assert read_requests([f"{kind}+{url}"], short).told.cut_off > 0
+
+
+@STORES
+def test_the_limit_keeps_the_latest_of_a_store(
+    kind: str, answers: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaeger, "_PAGE", 14)
+    monkeypatch.setattr(tempo, "_PAGE", 14)
+    chosen = Selection(since_s=START_S, until_s=START_S + 3600, service="chat", limit=5)
+    with store(answers) as url:
+        reading = read_requests([f"{kind}+{url}"], chosen)
+    assert [one.request_id for one in reading.requests] == [one.request_id for one in REQUESTS[-5:]]
 
 
 @STORES
