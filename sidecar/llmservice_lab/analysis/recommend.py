@@ -122,7 +122,8 @@ def _retrain(evidence: Evidence) -> Recommendation | None:
     covers = "" if covered is None else f"{covered:.0%} of the answers are within its p90"
     return Recommendation(
         action=Action.RETRAIN,
-        text="Retrain the predictor (`llmservice train`) or let it learn (prediction.online): "
+        text="Retrain the predictor (`llmservice train`) or let it learn "
+        "(predictor.onlineLearning): "
         f"{'; '.join(filter(None, (ranks, covers)))}.",
         numbers={"tau": judged.tau, "coverage_p90": covered, "answers": judged.n},
     )
@@ -141,7 +142,7 @@ def _switch_policy(evidence: Evidence) -> Recommendation | None:
     how = (
         f"{configured} is configured but arrival order was served: look why the guard is open"
         if held_back
-        else "Set scheduling.policy: SSJF"
+        else "Set queue.policy: SSJF"
     )
     return Recommendation(
         action=Action.SWITCH_POLICY,
