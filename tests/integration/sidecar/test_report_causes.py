@@ -94,15 +94,10 @@ async def drill(drills: Drills) -> None:
             for _ in range(EACH // 2)
         ]
         await drills.together(*slow, drills.ask(), drills.ask())
-    for _ in range(4):
-        pause = round(PAUSE_S * 1000)
-        slow = [
-            drills.ask("engine_preempted", pause_after=5, pause_ms=pause) for _ in range(EACH // 4)
-        ]
-        await drills.together(*slow, *(drills.ask(out_len=140) for _ in range(4)))
     pause = round(PAUSE_S * 1000)
-    slow = [drills.ask("engine_preempted", pause_after=5, pause_ms=pause) for _ in range(2)]
-    await drills.together(*slow, *(drills.ask(out_len=140) for _ in range(4)))
+    for count in (4, 3, 3):
+        slow = [drills.ask("engine_preempted", pause_after=5, pause_ms=pause) for _ in range(count)]
+        await drills.together(*slow, *(drills.ask(out_len=140) for _ in range(4)))
     await behind_others(drills)
     await behind_later_ones(drills)
 
