@@ -39,10 +39,6 @@ class _TagValues(msgspec.Struct, rename="camel"):
     tag_values: list[_TagValue] | None = None
 
 
-class _Trace(msgspec.Struct):
-    trace: msgspec.Raw
-
-
 def services(store: Store) -> list[str]:
     """The services whose requests may be asked for. Raises StoreError."""
     query = f"{{ span.{names.ATTR_DOOR} != nil }}"
@@ -82,8 +78,5 @@ def read(store: Store, service: str, window: Window, told: Told) -> Iterator[Raw
 
 
 def _fetch(store: Store, trace_id: str) -> bytes:
-    body = store.get(f"/api/v2/traces/{trace_id}")
-    try:
-        return bytes(msgspec.json.decode(body, type=_Trace).trace)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return body  # told by the reader of it
+    # The first version of it: all versions of Tempo have it.
+    return store.get(f"/api/traces/{trace_id}")

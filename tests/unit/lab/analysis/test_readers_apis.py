@@ -136,14 +136,14 @@ def jaeger_answers(path: str, query: dict[str, str]) -> object | None:
 
 def tempo_answers(path: str, query: dict[str, str]) -> object | None:
     """Tempo with our traces; ids inside a trace are base64, as protobuf's JSON has them."""
-    if path.startswith("/api/v2/traces/"):
+    if path.startswith("/api/traces/"):
         text = json.dumps(documents()[path.rsplit("/", 1)[1].rjust(32, "0")])
         document = json.loads(text)
         for batch in document["resourceSpans"]:
             for span in batch["scopeSpans"][0]["spans"]:
                 for name in {"traceId", "spanId", "parentSpanId"} & span.keys():
                     span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
-        return {"trace": document}
+        return {"batches": document["resourceSpans"]}
     if path == "/api/v2/search/tag/resource.service.name/values":
         return {"tagValues": [{"type": "string", "value": "chat"}]}
     start, end, limit = (int(query[name]) for name in ("start", "end", "limit"))
