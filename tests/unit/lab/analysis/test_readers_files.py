@@ -10,6 +10,7 @@ import pytest
 from fakes.traced import Load, otlp_lines, requests_of
 from llmservice_lab.analysis.readers import Selection, read_requests
 from llmservice_lab.analysis.record import TracedRequest
+from llmservice_sidecar.runtime import telemetry_names as names
 
 REQUESTS = requests_of(Load(count=120, utilisation=1.2))
 
@@ -156,3 +157,40 @@ def test_a_file_without_requests_is_refused_by_name(
 def test_a_service_that_is_not_there_is_named(lines: Path) -> None:
     with pytest.raises(ValueError, match="no request of service 'other'"):
         read(lines, service="other")
+
+
+def spoilt(lines: Path, name: str, attribute: str, value: dict[str, object]) -> None:
+    """Give an attribute of the first span of a name another value."""
+    text = lines.read_text().splitlines(keepends=True)
+    document = json.loads(text[0])
+    spans = document["resourceSpans"][1]["scopeSpans"][0]["spans"]
+    span = next(span for span in spans if span["name"] == name)
+    next(pair for pair in span["attributes"] if pair["key"] == attribute)["value"] = value
+    lines.write_text("".join([json.dumps(document) + "\n", *text[1:]]))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"stringValue": "long"}, id="text"),
+        pytest.param({"doubleValue": "NaN"}, id="not a number"),
+        pytest.param({"arrayValue": {"values": [{"intValue": 1}]}}, id="a list"),
+    ],
+)
+def test_an_attribute_that_should_be_a_number_is_told(
+    lines: Path, value: dict[str, object]
+) -> None:
+    spoilt(lines, "queue", names.ATTR_QUEUE_WAIT_S, value)
+    reading = read_requests([str(lines)], Selection())
+    assert reading.told.broken_spans == 1
+    assert "span 'queue' of trace" in reading.told.examples[0]
+    assert len(reading.requests) == len(REQUESTS)
+
+
+def test_what_waits_for_a_door_is_bounded(lines: Path) -> None:
+    text = lines.read_text()
+    doors = text.count('"name":"POST')
+    lines.write_text(text.replace(f'"{names.ATTR_DOOR}"', '"foreign"', doors - 1))
+    reading = read_requests([str(lines)], Selection(limit=3))
+    assert len(reading.requests) == 1
+    assert reading.told.incomplete == doors - 1
