@@ -9,12 +9,14 @@ from typing import Final
 from llmservice_sidecar.core.request import Outcome, Prediction
 
 from llmservice_lab.analysis.record import TracedRequest
-from llmservice_lab.cost_model import CostModel
+from llmservice_lab.replay.fit import Fit, costs_of
+from llmservice_lab.replay.late_engine import LateEngine
 from llmservice_lab.replay.recording import Stretch, Taken, prediction_of, tokens_of, unpredicted
 from llmservice_lab.results import RequestRecord
 from llmservice_lab.sim_predictors import Constant, Fixed, SimPredictor
-from llmservice_lab.simulator import Setup, simulate
+from llmservice_lab.simulator import Setup, Simulate, drive
 from llmservice_lab.systems import SystemOptions, assemble, system_of
+from llmservice_lab.virtual_engine import VirtualEngine
 from llmservice_lab.workload import WorkloadRequest
 
 RECORDED: Final = "recorded"
@@ -57,7 +59,7 @@ def check_predictor(name: str) -> None:
 
 
 def replay_stretch(
-    stretch: Stretch, costs: CostModel, variant: Variant, *, on_ended: Callable[[int], None]
+    stretch: Stretch, fit: Fit, variant: Variant, *, on_ended: Callable[[int], None]
 ) -> list[RequestRecord]:
     """What would have become of the stretch's requests, in order of arrival at the gate.
 
@@ -76,7 +78,7 @@ def replay_stretch(
         policy=system.policy,
         predictor=system.predictor,
         rules=system.rules,
-        costs=costs,
+        costs=costs_of(fit),
         slots=stretch.slots if variant.slots is None else variant.slots,
         guarded=system_of(variant.policy).predicts,
         max_queued=stretch.max_queued,
@@ -85,8 +87,18 @@ def replay_stretch(
     )
     return [
         _as_at_the_door(one, record)
-        for one, record in zip(stretch.taken, simulate(setup), strict=True)
+        for one, record in zip(stretch.taken, simulator_of(fit)(setup), strict=True)
     ]
+
+
+def simulator_of(fit: Fit) -> Simulate:
+    """Runs setups with an engine as late as the fitted one."""
+
+    def run(setup: Setup) -> list[RequestRecord]:
+        plain = VirtualEngine(setup.costs, slots=setup.slots, options=setup.options)
+        return drive(setup, LateEngine(plain, late_s=fit["late_s"], step_s=fit["full_s"]))
+
+    return run
 
 
 def measured_records(stretch: Stretch) -> list[RequestRecord]:

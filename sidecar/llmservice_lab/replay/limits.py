@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from llmservice_lab.analysis.record import Reading
 from llmservice_lab.replay.fidelity import WHOLE, SelfCheck
 from llmservice_lab.replay.fit import Fit
 from llmservice_lab.replay.recording import Recording, Stretch, prediction_of
+
+UNSTEADY: Final = 1.25
 
 
 def limits_of(
@@ -22,6 +25,7 @@ def limits_of(
     return [
         *_of_traces(reading, check),
         *(f"{count} requests were left out: {why}" for why, count in recording.left_out.items()),
+        *_of_engines(fits),
         *_of_limits(recording.stretches, fits, slots),
         *_of_requests(recording.stretches),
     ]
@@ -37,6 +41,15 @@ def _of_traces(reading: Reading, check: SelfCheck) -> Iterator[str]:
         )
     if told.broken_spans or told.incomplete:
         yield f"{told.broken_spans} spans could not be read, {told.incomplete} traces have no door"
+
+
+def _of_engines(fits: Mapping[str, Fit]) -> Iterator[str]:
+    for fit in fits.values():
+        if fit["slowest"] > UNSTEADY * fit["fastest"]:
+            yield (
+                f"the engine of {fit['pod']!r} was not equally fast all the time (steps took "
+                f"{fit['fastest']:.2f} to {fit['slowest']:.2f} times the usual); the replay's is"
+            )
 
 
 def _of_limits(

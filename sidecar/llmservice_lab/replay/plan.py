@@ -18,6 +18,7 @@ from llmservice_lab.replay.drive import (
     check_predictor,
     measured_records,
     replay_stretch,
+    simulator_of,
 )
 from llmservice_lab.replay.fidelity import self_check
 from llmservice_lab.replay.figures import Records, changes_of, summary_of
@@ -168,8 +169,8 @@ class _Replay:
             def on_ended(ended: int, earlier: int = earlier) -> None:
                 self._on_step(replace(step, ended=earlier + ended))
 
-            costs = costs_of(self._fits[stretch.pod])
-            records.append(replay_stretch(stretch, costs, variant, on_ended=on_ended))
+            fit = self._fits[stretch.pod]
+            records.append(replay_stretch(stretch, fit, variant, on_ended=on_ended))
             earlier += len(stretch.taken)
         return records
 
@@ -204,8 +205,9 @@ class _Replay:
         loads: list[float] = []
         for stretch in self._stretches:
             rows = [one.row for one in stretch.taken]
+            fit = self._fits[stretch.pod]
             capacity_rps = measure_capacity(
-                rows, costs=costs_of(self._fits[stretch.pod]), slots=stretch.slots
+                rows, costs=costs_of(fit), slots=stretch.slots, run=simulator_of(fit)
             )
             by_pod[stretch.pod].append(capacity_rps)
             load = offered_load([row.arrival_s for row in rows], capacity_rps)

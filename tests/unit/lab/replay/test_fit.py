@@ -70,8 +70,22 @@ def test_what_lies_between_engine_and_sidecar_is_no_cost_of_a_step() -> None:
         )
         for one in traces_of(LOAD)
     ]
-    found = costs_of(fit_costs("chat-0", late))
-    assert found.per_prefill_token_s == pytest.approx(COSTS.per_prefill_token_s, rel=0.3)
+    fit = fit_costs("chat-0", late)
+    assert fit["per_prefill_token_s"] == pytest.approx(COSTS.per_prefill_token_s, rel=0.3)
+    assert fit["late_s"] == pytest.approx(0.2, rel=0.1)
+    assert fit_costs("chat-0", traces_of(LOAD))["late_s"] == pytest.approx(0.0, abs=0.01)
+
+
+def test_an_engine_that_was_slower_for_a_while_is_noticed() -> None:
+    calm = fit_costs("chat-0", traces_of(LOAD))
+    assert calm["slowest"] < 1.05 * calm["fastest"]
+    requests = traces_of(LOAD)
+    middle = [
+        _paused(one, one.decode_s or 0.0) if 600 < number < 900 else one
+        for number, one in enumerate(requests)
+    ]
+    fit = fit_costs("chat-0", middle)
+    assert fit["slowest"] > 1.5 * fit["fastest"]
 
 
 def test_too_few_answers_are_refused() -> None:

@@ -10,15 +10,29 @@ import msgspec
 import pytest
 from fakes.simulated_traces import SLOTS, Simulated, traces_of
 from llmservice_lab.analysis.record import TracedRequest
-from llmservice_lab.cost_model import CostModel
 from llmservice_lab.replay.drive import Variant, measured_records, replay_stretch
+from llmservice_lab.replay.fit import Fit
 from llmservice_lab.replay.recording import Stretch, Taken, recording_of
 from llmservice_lab.results import RequestRecord
 from llmservice_sidecar.core.request import Outcome
 
 BASE = traces_of(Simulated(count=200))
 NUMBER = 100  # a request in the middle of them
-SLOW = CostModel(step_s=0.1, per_decode_s=0.0, per_prefill_token_s=0.0)
+SLOW = Fit(
+    pod="chat-0",
+    step_s=0.1,
+    per_decode_s=0.0,
+    per_prefill_token_s=0.0,
+    late_s=0.0,
+    full_s=0.1,
+    fastest=1.0,
+    slowest=1.0,
+    answers=200,
+    decode_error=0.0,
+    first_token_error=0.0,
+    mean_in_flight=1.0,
+    max_in_flight=1,
+)
 
 
 def one_stretch(requests: Sequence[TracedRequest]) -> Stretch:
