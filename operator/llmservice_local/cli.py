@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from llmservice_api import __version__
 
-from llmservice_local.commands import bench, demo, predict, sim, train, up
+from llmservice_local.commands import bench, demo, predict, replay, report, sim, train, up
 from llmservice_local.commands import eval as evaluation
 from llmservice_local.console import note
 from llmservice_local.errors import CommandError
@@ -27,9 +27,11 @@ Examples:
   llmservice up -f examples/tiny-cpu.yaml    serve on this machine
   llmservice bench --target http://127.0.0.1:8000 --workload F --load 0.9
   llmservice sim --workload F --policy FCFS --policy SSJF --slots 8 --load 0.9
+  llmservice replay traces.json --policy SSJF
   llmservice train --lengths F --head listmle --base MODEL --out DIR
   llmservice eval --lengths F --predictor default
   llmservice predict "Write a story about a lighthouse keeper."
+  llmservice report spans.jsonl              why were requests slow?
 """
 
 app = typer.Typer(
@@ -61,7 +63,7 @@ def _options(  # pyright: ignore[reportUnusedFunction] - typer registers it
     del version  # acted upon by its callback before this runs
 
 
-for command in (demo, up, bench, sim, train, evaluation, predict):
+for command in (demo, up, bench, sim, replay, train, evaluation, predict, report):
     command.register(app)
 
 

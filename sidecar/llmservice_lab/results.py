@@ -91,10 +91,12 @@ class RunLabels:
     seed: int
 
 
-def summarise(records: Sequence[RequestRecord], labels: RunLabels) -> RunSummary:
+def summarise(
+    records: Sequence[RequestRecord], labels: RunLabels, *, warm_up_share: float = WARM_UP_SHARE
+) -> RunSummary:
     """The figures of one run."""
     ordered = sorted(records, key=lambda record: record.arrival_s)
-    measured = ordered[int(len(ordered) * WARM_UP_SHARE) :]
+    measured = ordered[int(len(ordered) * warm_up_share) :]
     done = [record for record in measured if record.outcome is Outcome.COMPLETED]
     ended = {word: sum(record.outcome is word for record in measured) for word in Outcome}
     return RunSummary(

@@ -67,6 +67,7 @@ class Life:
             prompt_tokens=row.prompt_tokens,
             prediction=self.prediction,
             max_tokens=row.max_tokens,
+            slots=row.slots,
             tenant=row.tenant,
             priority=row.priority or 0,
             deadline_at=None if row.deadline_s is None else self.arrival_s + row.deadline_s,

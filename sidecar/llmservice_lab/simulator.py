@@ -6,6 +6,7 @@ Made up is the clock, and the engine where it is not vLLM's own scheduler.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -58,8 +59,8 @@ class Setup:
 
     `guarded`: predictions order the queue only while they rank better than chance, as deployed.
     `max_queued` None means no bound, so that every policy does the same work; `limit_slots` None
-    lets as many in flight as the engine has slots. `on_ended` hears after every step how many
-    requests have ended.
+    lets as many in flight as the engine has slots. `leave_s` are the seconds without a turn after
+    which each gives up (None: never). `on_ended` hears after every step how many have ended.
     """
 
     rows: Sequence[WorkloadRequest]
@@ -72,6 +73,7 @@ class Setup:
     guarded: bool = True
     max_queued: int | None = None
     limit_slots: int | None = None
+    leave_s: Sequence[float | None] = ()
     options: EngineOptions = PLAIN_ENGINE
     on_ended: Callable[[int], None] | None = None
 
@@ -130,6 +132,7 @@ class _Run:
         self._lives: list[Life] = []
         self._ended = 0
         self._queued = 0
+        self._leaving: list[tuple[float, int]] = []  # a heap: who gives up next
         self._guard = Guard(
             min_samples=GUARD_MIN_SAMPLES,
             window=GUARD_WINDOW,
@@ -151,18 +154,21 @@ class _Run:
 
     def serve(self) -> list[RequestRecord]:
         while True:
-            step_ends_s = self._engine.next_event_s()
-            if len(self._lives) < len(self._setup.rows) and self._next_arrival_s() <= (
-                math.inf if step_ends_s is None else step_ends_s
-            ):
-                self._arrive()
-            elif step_ends_s is not None:
-                self._step()
-            else:
+            planned_s = self._engine.next_event_s()
+            step_ends_s = math.inf if planned_s is None else planned_s
+            next_s = min(self._next_arrival_s(), step_ends_s)
+            if self._leaving and self._leaving[0][0] <= next_s:
+                self._give_up(*heapq.heappop(self._leaving))
+            elif next_s == math.inf:
                 return [life.record() for life in self._lives]
+            elif next_s == self._next_arrival_s():
+                self._arrive()
+            else:
+                self._step()
 
     def _next_arrival_s(self) -> float:
-        return self._setup.arrivals_s[len(self._lives)]
+        arrived = len(self._lives)
+        return math.inf if arrived == len(self._setup.rows) else self._setup.arrivals_s[arrived]
 
     def _arrive(self) -> None:
         now, index = self._next_arrival_s(), len(self._lives)
@@ -172,7 +178,15 @@ class _Run:
         if self._setup.guarded:
             self._samples.arrived(life.request_id, now=now)
         self._tell_progress(now)
+        if self._setup.leave_s and (leave_s := self._setup.leave_s[index]) is not None:
+            heapq.heappush(self._leaving, (now + leave_s, index))
         self._offer(life, now=now, refused=Outcome.REJECTED)
+
+    def _give_up(self, now: float, index: int) -> None:
+        life = self._lives[index]
+        if life.admitted_s is None and life.outcome is Outcome.COMPLETED:
+            self._drop(life, Outcome.CANCELLED, now=now)
+            self._start(self._gate.leave(life.request_id, now=now), now)
 
     def _offer(self, life: Life, *, now: float, refused: Outcome) -> None:
         decision = self._gate.offer(life.request(), now=now)

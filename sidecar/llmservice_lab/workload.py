@@ -34,6 +34,7 @@ class WorkloadRequest:
     deadline_s: float | None = None
     cached_tokens: int = 0
     source: str | None = None
+    slots: int = 1  # answers asked for at once; files have single ones
 
 
 def load_workload(path: Path) -> list[WorkloadRequest]:

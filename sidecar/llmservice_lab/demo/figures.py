@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from llmservice_lab.demo.charts import Plot, Scale
+from llmservice_lab.charts import Plot, Scale
 from llmservice_lab.demo.records import Record
 
 Pooled = Mapping[str, Sequence[Record]]  # policy -> the records of all its passes

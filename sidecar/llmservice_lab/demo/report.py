@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from llmservice_lab.demo import figures, table
 from llmservice_lab.demo.passes import CONTENDER, Turn
 from llmservice_lab.demo.records import Record
-from llmservice_lab.demo.report_style import STYLE
 from llmservice_lab.demo.summary import Summary, by_policy
 from llmservice_lab.demo.waterfall import legend, overtaken_table, waterfalls
 from llmservice_lab.gains import BASELINE
+from llmservice_lab.page_style import STYLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from llmservice_sidecar.runtime.answer import Usage
 from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall
 from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics
+from llmservice_sidecar.runtime.stream_pace import StreamPace
 
 _OUTCOMES: Final[Mapping[type[LLMServiceError], Outcome]] = {
     RequestEvicted: Outcome.EVICTED,
@@ -65,6 +66,7 @@ class Account:
     client: Span | None = None  # the engine call's span, once there is a call
     called_at: float = 0.0  # the engine
     first_token_at: float | None = None
+    stream_pace: StreamPace | None = None  # once the engine answers
     reason: Reason = Reason.STOP
     complete: bool = False  # the engine's answer has come to its end
     _closed: bool = field(default=False)
@@ -84,6 +86,7 @@ class Account:
                     names.ATTR_SLOTS: call.slots,
                     names.ATTR_PROMPT_TOKENS: call.query.prompt_tokens,
                     **({names.ATTR_TENANT: call.tenant} if call.tenant else {}),
+                    **({names.ATTR_TIMEOUT_S: call.timeout_s} if call.timeout_s else {}),
                 }
             )
         return cls(
@@ -163,6 +166,10 @@ class Account:
             if self.usage is not None:
                 span.set_attribute(names.ATTR_GEN_AI_INPUT_TOKENS, self.usage.input_tokens)
                 span.set_attribute(names.ATTR_GEN_AI_OUTPUT_TOKENS, self.usage.output_tokens)
+            if self.first_token_at is not None and self.stream_pace is not None:
+                pace = self.stream_pace
+                span.set_attribute(names.ATTR_LONGEST_GAP_S, pace.longest_gap_s)
+                span.set_attribute(names.ATTR_CLIENT_STALL_S, pace.client_stall_s)
             if self.complete:
                 span.set_attribute(names.ATTR_GEN_AI_FINISH_REASONS, (self.reason.value,))
             if isinstance(error, EngineRefused):

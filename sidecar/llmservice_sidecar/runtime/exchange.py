@@ -12,6 +12,7 @@ from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.history import History
 from llmservice_sidecar.runtime.limits import Pace
 from llmservice_sidecar.runtime.ports import EngineResponse
+from llmservice_sidecar.runtime.stream_pace import StreamPace
 
 EVENT_STREAM: Final = "text/event-stream"
 _PROGRESS_EVENTS: Final = 16  # the gate's forecast needs no finer steps, and each costs time
@@ -36,6 +37,7 @@ class Exchange:
         self._tokens_per_event = history.tokens_per_event
         self._meter = StreamMeter(keep_usage=account.call.include_usage)
         self._next_progress: int = 1
+        account.stream_pace = self._watch = StreamPace(account.telemetry.clock)
 
     @property
     def queue_wait_s(self) -> float:
@@ -72,13 +74,17 @@ class Exchange:
         return self._whole()
 
     async def _stream(self) -> AsyncIterator[bytes]:
-        meter = self._meter
+        meter, watch = self._meter, self._watch
         async for chunk in self._response.chunks():
+            watch.came()
             passed = meter.feed(chunk)
             if meter.events >= self._next_progress:
                 self._progress()
             if passed:
                 yield passed
+            if meter.events:
+                watch.asks()
+        watch.came()  # the end: what is left to be written waits for the client alone
         if rest := meter.rest():
             yield rest
         self._finish_stream()

@@ -221,6 +221,8 @@ class Pipeline:
 
     def _request(self, account: Account, request_id: RequestId) -> Request:
         call = account.call
+        priority = self._ordering.priority_of(call.priority)
+        account.span.set_attribute(names.ATTR_PRIORITY, priority)
         return Request(
             id=request_id,
             arrived_at=account.started_at,
@@ -229,7 +231,7 @@ class Pipeline:
             max_tokens=call.query.max_tokens,
             slots=call.slots,
             tenant=call.tenant,
-            priority=self._ordering.priority_of(call.priority),
+            priority=priority,
             deadline_at=None if call.timeout_s is None else account.started_at + call.timeout_s,
         )
 

@@ -34,6 +34,8 @@ ATTR_ORDER: Final = "llmservice.order"  # what is really served: FCFS while the 
 ATTR_SLOTS: Final = "llmservice.slots"
 ATTR_PROMPT_TOKENS: Final = "llmservice.prompt_tokens"  # the sidecar's count or estimate
 ATTR_RETRY_AFTER_S: Final = "llmservice.retry_after_s"
+ATTR_PRIORITY: Final = "llmservice.priority"  # of two the larger is served first
+ATTR_TIMEOUT_S: Final = "llmservice.timeout_s"  # the client's own limit
 
 # Attributes of the prediction and of what came true
 ATTR_PREDICTED: Final = "llmservice.predicted_output_tokens"
@@ -71,6 +73,10 @@ ATTR_GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 ATTR_ERROR_TYPE: Final = "error.type"
 ATTR_HTTP_STATUS: Final = "http.response.status_code"
 PROVIDER: Final = "vllm"  # the value of gen_ai.provider.name
+
+# Of a streamed answer, on the CLIENT span; written once, at its end
+ATTR_LONGEST_GAP_S: Final = "llmservice.longest_gap_s"  # between chunks of the engine
+ATTR_CLIENT_STALL_S: Final = "llmservice.client_stall_s"  # chunks waited to be taken by the client
 
 # Attributes of the engine's own span, read by tests and reports
 ATTR_ENGINE_QUEUE_S: Final = "gen_ai.latency.time_in_queue"

@@ -1,4 +1,4 @@
-"""The report's style sheet: one set of names, two sets of colours."""
+"""The style sheet of every report: one set of names, two sets of colours."""
 
 from __future__ import annotations
 

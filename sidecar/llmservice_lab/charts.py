@@ -81,8 +81,12 @@ class Plot:
 
     def bar(self, x: Point, height: float, *, css: str, text: str) -> str:
         """A bar from x[0] to x[1], as high as the value `height`."""
-        left, top = self.at((x[0], height))
-        right, bottom = self.at((x[1], self.y.low))
+        return self.block(x, (self.y.low, height), css=css, text=text)
+
+    def block(self, x: Point, y: Point, *, css: str, text: str) -> str:
+        """A bar from x[0] to x[1] that begins at y[0]: a part of a stack."""
+        left, top = self.at((x[0], y[1]))
+        right, bottom = self.at((x[1], y[0]))
         return (
             f'<rect class="bar {css}" x="{left:g}" y="{top:g}" width="{right - left:.1f}" '
             f'height="{bottom - top:.1f}">{_title(text)}</rect>'

@@ -1,0 +1,1 @@
+"""Latency analysis: spans in, the reason why requests were slow out."""

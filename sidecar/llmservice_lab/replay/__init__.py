@@ -1,0 +1,1 @@
+"""What another order, limit or prediction would have made of recorded traffic."""
