@@ -67,7 +67,10 @@ test-pure:
 	@COVERAGE_FILE=.coverage.pure $(RUN) pytest -q $(PURE) --cov --cov-report=
 
 test-real:
-	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q --ignore=tests/e2e --ignore=tests/bench --ignore=tests/scale $(PURE:%=--ignore=%) --cov --cov-report=
+	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/bench --ignore=tests/scale $(PURE:%=--ignore=%) --cov --cov-report=
+
+test-slow: sync tools engine  ## What takes minutes: many services, kills, every field, autoscalers, two nodes
+	@$(RUN) pytest -q -m slow tests/integration tests/engine
 
 images: sync  ## Build the images (BASE=..., ENGINE=buildah|podman|docker)
 	@$(RUN) python images/build.py build $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
@@ -102,4 +105,4 @@ predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real test-slow images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads

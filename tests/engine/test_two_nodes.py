@@ -27,6 +27,8 @@ from llmservice_lab.engine.environment import ensure_engine_python
 from llmservice_lab.engine.tiny_model import ensure_tiny_model
 from llmservice_operator.desired import desired
 
+pytestmark = pytest.mark.slow
+
 # The package of the CPU build has another name, without which vLLM's command line does not start.
 _PROGRAM = """
 import importlib.metadata, sys

@@ -50,7 +50,9 @@ class LiveOperator:
                 [sys.executable, "-m", "llmservice_operator", f"--liveness-port={self.port}",
                  f"--http-port={self.http_port}",
                  # Its own, unless a test is about several that share one.
-                 f"--lease=operator-{self.http_port}", *arguments],
+                 f"--lease=operator-{self.http_port}",
+                 # A machine that runs the whole suite may keep it waiting for long.
+                 "--lease-seconds=60", *arguments],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -12,6 +12,8 @@ from fakes.live_operator import LiveOperator, View, eventually
 from fakes.live_pods import SharedSidecar, make_all_ready
 from llmservice_api import names
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 # An address of this machine that nothing else listens on; the port is the sidecar's.
 ADDRESS = "127.0.9.91"

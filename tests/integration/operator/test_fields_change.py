@@ -20,6 +20,8 @@ from fakes.rest import Rest
 from integration.operator import field_changes_live, field_changes_pod
 from integration.operator.field_changes import Change, Json, Owned, at, laid_over
 
+pytestmark = pytest.mark.slow
+
 CHANGES = (*field_changes_pod.CHANGES, *field_changes_live.CHANGES)
 DEFINITIONS = Path(__file__).parents[2] / "fixtures" / "crds"
 OPTIONAL = ("httproutes", "grpcroutes", "inferencepools", "podmonitors")

@@ -18,6 +18,8 @@ from fakes.many import (
     undisturbed,
 )
 
+pytestmark = pytest.mark.slow
+
 SERVICES = 40
 KILLS = 5
 SEED = 6

@@ -11,6 +11,8 @@ import pytest
 from cluster.controlplane import ControlPlane
 from fakes.live_operator import LiveOperator, View, eventually
 
+pytestmark = pytest.mark.slow
+
 BURST = 30
 
 

@@ -12,6 +12,8 @@ from cluster.controlplane import ControlPlane
 from fakes.live_operator import View, eventually
 from fakes.many import carry, fleet_in, ready_pods, running
 
+pytestmark = pytest.mark.slow
+
 COUNT = 200
 ADDRESS = "127.0.9.93"
 

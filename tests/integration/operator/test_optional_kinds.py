@@ -17,6 +17,8 @@ from fakes.live_operator import LiveOperator, View, eventually
 from fakes.live_pods import SharedSidecar, make_all_ready
 from llmservice_api import names
 
+pytestmark = pytest.mark.slow
+
 Json = dict[str, Any]
 TESTS = Path(__file__).parents[2]
 CRDS = TESTS / "fixtures" / "crds"
