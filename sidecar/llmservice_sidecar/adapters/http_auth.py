@@ -9,7 +9,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from llmservice_sidecar.adapters.callers import Callers
 
-TENANT: Final = "llmservice.tenant"  # where a request keeps it
+# Where a request keeps it.
+TENANT: Final[web.RequestKey[str | None]] = web.RequestKey("llmservice.tenant")
 # Gateways probe one, Prometheus and endpoint pickers read the other; neither says what was asked.
 OPEN_PATHS: Final = frozenset({"/health", "/metrics"})
 

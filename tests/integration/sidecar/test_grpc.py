@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import grpc
 import grpc.aio
+import msgspec
 import pytest
 from fakes.otlp_receiver import OtlpReceiver
 from google.rpc.error_details_pb2 import RetryInfo
@@ -181,7 +182,9 @@ async def test_hundred_random_cancels_leave_nothing_behind(sidecar: SidecarProce
 async def test_drain_finishes_what_runs_and_then_refuses(
     engine_latency: EngineProcess, otlp: OtlpReceiver, tmp_path: Path
 ) -> None:
-    sidecar = SidecarProcess(static_config(engine_latency, otlp), tmp_path)
+    # It waits until the connections of clients that have called have aged.
+    config = msgspec.structs.replace(static_config(engine_latency, otlp), drain_timeout_s=90.0)
+    sidecar = SidecarProcess(config, tmp_path)
     await asyncio.to_thread(sidecar.__enter__)
     try:
         async with grpc_stub(sidecar) as stub, grpc.aio.insecure_channel(sidecar.grpc) as channel:
@@ -191,7 +194,7 @@ async def test_drain_finishes_what_runs_and_then_refuses(
             running = asyncio.create_task(generated(stub, generate_request(900)))
             await asyncio.to_thread(sidecar.await_status, "it runs", in_flight_slots=1)
             drain = asyncio.create_task(
-                asyncio.to_thread(urllib.request.urlopen, f"{sidecar.admin}/drain", timeout=30)
+                asyncio.to_thread(urllib.request.urlopen, f"{sidecar.admin}/drain", timeout=90)
             )
             assert (await asyncio.wait_for(watch.read(), 5)).status == 2  # NOT_SERVING
             early = await generated(stub, generate_request(2))  # endpoints still propagate
