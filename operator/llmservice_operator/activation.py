@@ -29,7 +29,7 @@ from llmservice_operator.desired.activation import (
 )
 from llmservice_operator.kinds import ENDPOINT_SLICE, POD, Kind
 from llmservice_operator.kube_json import Manifest, condition, entries, section
-from llmservice_operator.pods import is_leader, is_ready
+from llmservice_operator.pods import is_leader, is_ready, url_host
 from llmservice_operator.service import Service
 
 _log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ def _address(pod: Manifest) -> str:
 
 
 def _replica(address: str) -> Replica:
-    host = f"[{address}]" if ":" in address else address
+    host = url_host(address)
     return Replica(f"{host}:{names.PORT_HTTP}", f"{host}:{names.PORT_GRPC}")
 
 

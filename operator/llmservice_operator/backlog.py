@@ -141,11 +141,7 @@ def backlog(
     """
     leaders = [pod for pod in observed.pods if is_leader(pod)]
     ready = [pod for pod in leaders if is_ready(pod)]
-    queues = [
-        answer.report.queue
-        for pod in ready
-        if (answer := answers.get(pod["metadata"]["uid"])) and answer.report
-    ]
+    queues = _queues(ready, answers)
     if ready and not queues:
         raise UnknownBacklogError(
             f"none of the {len(ready)} ready replicas of {service.namespace}/{service.name} has "
@@ -172,6 +168,12 @@ def backlog(
         queued_requests=round(share * sum(queue.queued_requests for queue in queues)),
         held_requests=held,
     )
+
+
+def _queues(pods: Iterable[Manifest], answers: Mapping[str, Polled]) -> list[QueueReport]:
+    """Of the pods whose sidecars have answered."""
+    asked = (answers.get(pod["metadata"]["uid"]) for pod in pods)
+    return [answer.report.queue for answer in asked if answer and answer.report]
 
 
 def _essence(observed: Observed) -> Observed:

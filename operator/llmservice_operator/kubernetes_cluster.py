@@ -123,7 +123,7 @@ class KubernetesCluster:
         self, kind: Kind, namespace: str, *, selector: str
     ) -> Sequence[Manifest]:
         """What a label selector finds in the namespace, in all when it is empty."""
-        path = _path(ObjectRef(kind.api_version, kind.kind, namespace, ""))
+        path = _collection(kind, namespace)
         found = await self._call("GET", path, query=[("labelSelector", selector)])
         return entries(found, "items")
 
@@ -131,7 +131,7 @@ class KubernetesCluster:
         self, kind: Kind, namespace: str, *, selector: str
     ) -> AsyncGenerator[Sequence[Manifest]]:
         """What a label selector finds, now and after every change, for some minutes."""
-        path = _path(ObjectRef(kind.api_version, kind.kind, namespace, ""))
+        path = _collection(kind, namespace)
         query = [("labelSelector", selector)]
         found = await self._call("GET", path, query=query)
         objects = {item["metadata"]["uid"]: item for item in entries(found, "items")}
@@ -148,15 +148,10 @@ class KubernetesCluster:
             yield tuple(objects.values())
 
     async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
-        path = _path(ObjectRef(kind.api_version, kind.kind, key.namespace, ""))
         selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
-        query = [("labelSelector", selector)]
-        found = await self._call("GET", path, query=query)
+        found = await self.list_selected(kind, key.namespace, selector=selector)
         # The API server leaves both out of a list's items.
-        return [
-            {"apiVersion": kind.api_version, "kind": kind.kind, **item}
-            for item in entries(found, "items")
-        ]
+        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found]
 
     async def _call(
         self,
@@ -255,6 +250,10 @@ def _found(live: Manifest | None, manifest: Manifest) -> Manifest:
     if live is None:
         raise Refused("NotFound", f"{manifest['kind']} {manifest['metadata']['name']} is gone")
     return live
+
+
+def _collection(kind: Kind, namespace: str) -> str:
+    return _path(ObjectRef(kind.api_version, kind.kind, namespace, ""))
 
 
 def _path(ref: ObjectRef) -> str:

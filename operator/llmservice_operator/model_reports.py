@@ -116,8 +116,8 @@ def _fetch_status(pod: Manifest) -> Manifest:
 
 
 def _reported(pod: Manifest, observed: Observed) -> ModelReport | None:
-    polled = observed.polled.get(pod["metadata"]["uid"])
-    return polled.report.model if polled is not None and polled.report is not None else None
+    report = observed.report_of(pod)
+    return None if report is None else report.model
 
 
 def _rank(delivery: Delivery) -> tuple[int, int, str]:

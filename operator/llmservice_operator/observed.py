@@ -33,6 +33,11 @@ class Observed:
     wakes: bool = False  # at zero replicas a request is held and wakes it
     problem: Finding | None = None  # the API server refused one of our objects
 
+    def report_of(self, pod: Manifest) -> StatusReport | None:
+        """What the pod's sidecar has told; None while it has told nothing."""
+        polled = self.polled.get(pod["metadata"]["uid"])
+        return None if polled is None else polled.report
+
 
 def number(manifest: Manifest | None, *path: str) -> int:
     """An integer of a live object, 0 when it is absent."""

@@ -42,6 +42,11 @@ _LIMIT_FIELD: Final = {
 _TAIL: Final = 300  # characters of the container's last words
 
 
+def url_host(address: str) -> str:
+    """A pod's IP address as it stands in a URL or before a port."""
+    return f"[{address}]" if ":" in address else address
+
+
 def is_ready(pod: Manifest) -> bool:
     """Whether the pod is ready and not on its way out."""
     leaving = "deletionTimestamp" in section(pod, "metadata")

@@ -15,7 +15,7 @@ from llmservice_operator.cluster import ServiceKey
 from llmservice_operator.kube_json import Manifest, section
 from llmservice_operator.model_reports import reported_status
 from llmservice_operator.observed import Polled
-from llmservice_operator.pods import has_download, is_leader, is_ready
+from llmservice_operator.pods import has_download, is_leader, is_ready, url_host
 from llmservice_operator.predictor_reports import predictor_status
 from llmservice_operator.security_reports import secret_errors
 from llmservice_operator.settings import OperatorSettings
@@ -152,8 +152,7 @@ def http_fetch(
     """`Fetch` over HTTP."""
 
     async def fetch(address: str) -> bytes:
-        host = f"[{address}]" if ":" in address else address
-        url = f"http://{host}:{port}{path}"
+        url = f"http://{url_host(address)}:{port}{path}"
         async with session.get(url, allow_redirects=False) as response:
             response.raise_for_status()
             body = bytearray()

@@ -19,9 +19,7 @@ def secret_errors(report: StatusReport) -> tuple[str, ...]:
 def secret_remark(observed: Observed) -> str:
     """The first replica with such errors, and what they are; empty if there is none."""
     for pod in sorted(observed.pods, key=lambda pod: str(pod["metadata"]["name"])):
-        polled = observed.polled.get(pod["metadata"]["uid"])
-        if polled is None or polled.report is None:
-            continue
-        if errors := secret_errors(polled.report):
+        report = observed.report_of(pod)
+        if report is not None and (errors := secret_errors(report)):
             return f"replica {pod['metadata']['name']}: {'; '.join(errors)}"
     return ""

@@ -142,9 +142,8 @@ def _most_learned(observed: Observed) -> _Replica | None:
 
 
 def _replica(pod: Manifest, observed: Observed) -> Sequence[_Replica]:
-    polled = observed.polled.get(pod["metadata"]["uid"])
+    report = observed.report_of(pod)
     address = section(pod, "status").get("podIP")
-    if polled is None or polled.report is None or not address:
+    if report is None or not address:
         return ()
-    learned = polled.report.predictor.learned
-    return (_Replica(pod["metadata"]["name"], address, learned),)
+    return (_Replica(pod["metadata"]["name"], address, report.predictor.learned),)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -47,6 +46,7 @@ from llmservice_sidecar.core.trust import Trust
 from llmservice_sidecar.runtime.account import Telemetry
 from llmservice_sidecar.runtime.async_gate import AsyncGate
 from llmservice_sidecar.runtime.drain import ANNOUNCE_S
+from llmservice_sidecar.runtime.ending import EndSignals
 from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ordering import ARRIVAL_ORDER, Ordering
 from llmservice_sidecar.runtime.pipeline import Pipeline
@@ -55,7 +55,6 @@ from llmservice_sidecar.runtime.readiness import Readiness
 
 _log = logging.getLogger(__name__)
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _GRACE_S: Final = 1.0
 
 
@@ -263,20 +262,12 @@ async def run(config_dir: Path) -> None:
     """Serve until SIGTERM (drains) or SIGINT (at once). Raises ConfigError, OSError."""
     static = load_config(config_dir / STATIC_CONFIG_FILE, StaticConfig)
     app = App(static, config_dir / LIVE_CONFIG_FILE)
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, signals.put_nowait, number)
+    signals = EndSignals()
     async with app.running() as ports:
         sys.stdout.write(msgspec.json.encode(ports).decode() + "\n")
         sys.stdout.flush()
         _log.info("serving %s in front of %s", static.model.name, static.engine.url)
-        if await signals.get() is signal.SIGTERM:
-            leaving = asyncio.create_task(app.leave())
-            again = asyncio.create_task(signals.get())  # a second signal ends the waiting
-            await asyncio.wait({leaving, again}, return_when=asyncio.FIRST_COMPLETED)
-            again.cancel()
-            leaving.cancel()
+        await signals.until_left(app.leave)
         _log.info("closing")
 
 

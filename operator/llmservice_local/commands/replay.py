@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmservice_local.commands.report import headers_of
 from llmservice_local.console import JsonOption, note, print_table, progress_bar, write_json
 from llmservice_local.errors import CommandError
+from llmservice_local.trace_sources import (
+    MOST_REQUESTS,
+    HeaderOption,
+    LimitOption,
+    ServiceOption,
+    SinceOption,
+    UntilOption,
+    read_traces,
+)
 
 if TYPE_CHECKING:
     from llmservice_lab.analysis.record import Reading
@@ -77,22 +85,11 @@ def replay(  # noqa: PLR0913 - one parameter an option
     recorded_tail_weight: Annotated[
         float, typer.Option(min=0.0, help="What the recorded policy ran with; traces do not say.")
     ] = 1.0,
-    service: Annotated[
-        str | None,
-        typer.Option(help="Only requests of this service (the LLMService's name)."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="From then on: 2026-07-01T09:00Z, or 90s, 30m, 2h, 1d ago."),
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Before then, written alike.")] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, help="The latest so many requests; bounds memory.")
-    ] = 200_000,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(help="Sent to the store, as 'Name: value': a tenant, a token; several times."),
-    ] = None,
+    service: ServiceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = MOST_REQUESTS,
+    header: HeaderOption = None,
     seed: Annotated[int, typer.Option(help="Same seed, same numbers.")] = 1,
     force: Annotated[
         bool, typer.Option("--force", help="Show gains although the self-check fails.")
@@ -100,9 +97,7 @@ def replay(  # noqa: PLR0913 - one parameter an option
     json: JsonOption = None,
 ) -> None:
     """Read, replay, show a table."""
-    from llmservice_lab.analysis.readers import read_requests  # noqa: PLC0415 - keeps --help fast
-    from llmservice_lab.analysis.readers.window import selection_of  # noqa: PLC0415
-    from llmservice_lab.replay.plan import ReplayPlan  # noqa: PLC0415
+    from llmservice_lab.replay.plan import ReplayPlan  # noqa: PLC0415 - keeps --help fast
 
     plan = ReplayPlan(
         policies=policy or ["SSJF"],
@@ -115,8 +110,9 @@ def replay(  # noqa: PLR0913 - one parameter an option
         force=force,
     )
     try:
-        selection = selection_of(since=since, until=until, service=service, limit=limit)
-        reading = read_requests(sources, selection, headers=headers_of(header or ()))
+        reading = read_traces(
+            sources, service=service, since=since, until=until, limit=limit, header=header
+        )
         document = _run(reading, plan)
     except (OSError, ValueError) as error:
         raise CommandError(

@@ -9,6 +9,15 @@ import typer
 
 from llmservice_local.console import JsonOption, note, write_json
 from llmservice_local.errors import CommandError
+from llmservice_local.trace_sources import (
+    MOST_REQUESTS,
+    HeaderOption,
+    LimitOption,
+    ServiceOption,
+    SinceOption,
+    UntilOption,
+    read_traces,
+)
 
 if TYPE_CHECKING:
     from llmservice_lab.analysis.document import Report
@@ -39,18 +48,10 @@ def report(  # noqa: PLR0913 - every option is a parameter
         list[str], typer.Argument(metavar="SOURCE...", help="Files, or one trace store.")
     ],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
-    service: Annotated[
-        str | None,
-        typer.Option(help="Only requests of this service (the LLMService's name)."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="From then on: 2026-07-01T09:00Z, or 90s, 30m, 2h, 1d ago."),
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Before then, written alike.")] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, help="The latest so many requests; bounds memory.")
-    ] = 200_000,
+    service: ServiceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = MOST_REQUESTS,
     slow: Annotated[
         float | None,
         typer.Option(
@@ -60,21 +61,17 @@ def report(  # noqa: PLR0913 - every option is a parameter
     listed: Annotated[
         int, typer.Option(min=0, help="Slow requests that are told one by one.")
     ] = 1000,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(help="Sent to the store, as 'Name: value': a tenant, a token; several times."),
-    ] = None,
+    header: HeaderOption = None,
     json: JsonOption = None,
 ) -> None:
     """Read, analyse, write."""
     import msgspec  # noqa: PLC0415 - with what follows, keeps --help fast
     from llmservice_lab.analysis.document import analyse  # noqa: PLC0415
-    from llmservice_lab.analysis.readers import read_requests  # noqa: PLC0415
-    from llmservice_lab.analysis.readers.window import selection_of  # noqa: PLC0415
 
     try:
-        selection = selection_of(since=since, until=until, service=service, limit=limit)
-        reading = read_requests(sources, selection, headers=headers_of(header or ()))
+        reading = read_traces(
+            sources, service=service, since=since, until=until, limit=limit, header=header
+        )
     except (OSError, ValueError) as error:
         raise CommandError(
             str(error), next_step="`llmservice report --help` shows what can be read"
@@ -83,17 +80,6 @@ def report(  # noqa: PLR0913 - every option is a parameter
     _write_page(document, out)
     write_json(json, msgspec.to_builtins(document))
     _tell(document, out)
-
-
-def headers_of(given: list[str] | tuple[str, ...]) -> dict[str, str]:
-    """`Name: value` each. Raises ValueError."""
-    headers: dict[str, str] = {}
-    for text in given:
-        name, colon, value = text.partition(":")
-        if not colon or not name.strip():
-            raise ValueError("--header is not written as 'Name: value'")  # it may hold a token
-        headers[name.strip()] = value.strip()
-    return headers
 
 
 def _write_page(document: Report, out: Path) -> None:

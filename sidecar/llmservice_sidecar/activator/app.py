@@ -25,10 +25,10 @@ from llmservice_sidecar.activator.http_door import HttpDoor
 from llmservice_sidecar.activator.metrics import ActivatorMetrics
 from llmservice_sidecar.activator.ops import ops_app
 from llmservice_sidecar.core.errors import LLMServiceError, Reason, RequestRejected
+from llmservice_sidecar.runtime.ending import EndSignals
 
 _log = logging.getLogger(__name__)
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _LAST_WORDS_S: Final = 1.0  # for refusals to reach their clients
 
 
@@ -102,20 +102,12 @@ class Activator:
 async def run(settings: ActivatorSettings) -> None:
     """Serve until SIGTERM (drains) or SIGINT (at once). Raises OSError for a taken port."""
     activator = Activator(settings)
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, signals.put_nowait, number)
+    signals = EndSignals()
     async with activator.running() as ops_port:
         sys.stdout.write(msgspec.json.encode({"ops_port": ops_port}).decode() + "\n")
         sys.stdout.flush()
         _log.info("following %s", settings.operator_url)
-        if await signals.get() is signal.SIGTERM:
-            leaving = asyncio.create_task(activator.leave())
-            again = asyncio.create_task(signals.get())  # a second signal ends the waiting
-            await asyncio.wait({leaving, again}, return_when=asyncio.FIRST_COMPLETED)
-            again.cancel()
-            leaving.cancel()
+        await signals.until_left(activator.leave)
         _log.info("closing")
 
 
