@@ -34,6 +34,11 @@ def owned(service: LiveService) -> list[str]:
     return service.kube.items(OWNED, "-n", service.namespace, "-l", selector)
 
 
+def of_release(kube: Kube) -> list[str]:
+    selector = ("-l", "app.kubernetes.io/instance=llmservice-e2e")
+    return kube.items("all,clusterroles,clusterrolebindings,roles,rolebindings", "-A", *selector)
+
+
 def test_uninstalling_keeps_the_definition_and_what_is_served(
     kube: Kube, service: LiveService, release: Release
 ) -> None:
@@ -69,6 +74,8 @@ def test_uninstalling_without_keeping_leaves_nothing(
     unknown = "the server doesn't have a resource type|could not find the requested resource"
     with pytest.raises(KubeError, match=unknown):
         service.get()
-    selector = ("-l", "app.kubernetes.io/instance=llmservice-e2e")
-    left = kube.items("all,clusterroles,clusterrolebindings,roles,rolebindings", "-A", *selector)
-    assert left == []
+    kube.wait_until(
+        "nothing of the release is left, its pods' last seconds over",
+        lambda: of_release(kube) == [],
+        timeout_s=60,
+    )
