@@ -229,7 +229,7 @@ def _queue_span(one: TracedRequest, start_s: float, end_s: float) -> dict[str, A
     span = _span(one, 3, names.SPAN_QUEUE, (start_s, end_s), attributes)
     if one.position is not None:
         place = {names.ATTR_QUEUE_POSITION: one.position, names.ATTR_QUEUE_DEPTH: one.depth}
-        span["events"] = [_event(names.EVENT_QUEUED, start_s, place)]
+        span["events"] = [_event(names.EVENT_OFFER, start_s, place)]
     return span
 
 

@@ -215,7 +215,7 @@ class Pipeline:
                 used = account.running_mean
             self._gate.predicted(ticket, used)
             if span.is_recording():  # it waits still
-                span.add_event(names.EVENT_PREDICTED, prediction_attributes(prediction))
+                span.add_event(names.EVENT_REKEY, prediction_attributes(prediction))
 
         return self._predicting.start(account, then=arrived)
 
@@ -264,4 +264,4 @@ def _sample(account: Account, ticket: Ticket) -> Sample | None:
 
 def _describe_wait(span: Span, ticket: Ticket) -> None:
     if ticket.queued is not None and span.is_recording():
-        span.add_event(names.EVENT_QUEUED, standing_attributes(ticket.queued))
+        span.add_event(names.EVENT_OFFER, standing_attributes(ticket.queued))

@@ -18,10 +18,12 @@ SPAN_PREDICT: Final = "predict_length"
 SPAN_QUEUE: Final = "queue"
 SPAN_ENGINE_OWN: Final = "llm_request"  # made by vLLM
 
-# Events
-EVENT_QUEUED: Final = "llmservice.queued"  # the request had to wait; on the queue span
-EVENT_PREDICTED: Final = "llmservice.predicted"  # a late prediction moved it; on the queue span
-EVENT_FIRST_TOKEN: Final = "llmservice.first_token"  # noqa: S105 - no secret; on the CLIENT span
+# Events, one of each kind: the first three on the queue span, the last two on the CLIENT span
+EVENT_OFFER: Final = "llmservice.offer"  # it came to the gate: the decision, and where it stood
+EVENT_REKEY: Final = "llmservice.rekey"  # a late prediction or another policy has moved it
+EVENT_ADMIT: Final = "llmservice.admit"  # its turn; an event of no request that never ran
+EVENT_FIRST_TOKEN: Final = "llmservice.first_token"  # noqa: S105 - no secret; of a stream
+EVENT_LAST_TOKEN: Final = "llmservice.last_token"  # noqa: S105 - no secret; of a complete answer
 
 # Attributes of the SERVER span (and, where they are known earlier, of its children)
 ATTR_REQUEST_ID: Final = "llmservice.request_id"
@@ -31,11 +33,13 @@ ATTR_OUTCOME: Final = "llmservice.outcome"
 ATTR_REASON: Final = "llmservice.reason"
 ATTR_POLICY: Final = "llmservice.policy"  # what is configured
 ATTR_ORDER: Final = "llmservice.order"  # what is really served: FCFS while the guard is open
+ATTR_TAIL_WEIGHT: Final = "llmservice.tail_weight"  # theta of the configured policy
 ATTR_SLOTS: Final = "llmservice.slots"
 ATTR_PROMPT_TOKENS: Final = "llmservice.prompt_tokens"  # the sidecar's count or estimate
 ATTR_RETRY_AFTER_S: Final = "llmservice.retry_after_s"
 ATTR_PRIORITY: Final = "llmservice.priority"  # of two the larger is served first
 ATTR_TIMEOUT_S: Final = "llmservice.timeout_s"  # the client's own limit
+ATTR_SAMPLED_BY: Final = "llmservice.sampled_by"  # "head" | "error" | "slow": who kept the trace
 
 # Attributes of the prediction and of what came true
 ATTR_PREDICTED: Final = "llmservice.predicted_output_tokens"
@@ -43,12 +47,18 @@ ATTR_PREDICTED_P50: Final = "llmservice.predicted_p50"  # absent: the predictor 
 ATTR_PREDICTED_P90: Final = "llmservice.predicted_p90"
 ATTR_PREDICTION_SOURCE: Final = "llmservice.prediction_source"
 ATTR_ACTUAL: Final = "llmservice.actual"
+ATTR_ERROR_RATIO: Final = "llmservice.prediction_error_ratio"  # predicted mean / actual
 ATTR_WITHIN_P90: Final = "llmservice.within_p90"  # of a complete answer: true for nine in ten
 
-# Attributes of the queue span
+# Attributes of the queue span and of its events
+ATTR_DECISION: Final = "llmservice.decision"  # "admitted" | "queued" | "rejected"; of the offer
+ATTR_REKEY_CAUSE: Final = "llmservice.rekey.cause"  # "prediction" | "policy"; of a re-key
 ATTR_KEY: Final = "llmservice.key"
-ATTR_QUEUE_POSITION: Final = "llmservice.queue.position"
-ATTR_QUEUE_DEPTH: Final = "llmservice.queue.depth"
+ATTR_QUEUE_POSITION: Final = "llmservice.queue.position"  # how many stood before it when it came
+ATTR_QUEUE_DEPTH: Final = "llmservice.queue.depth"  # how many waited when it came, itself included
+ATTR_LIMIT_SLOTS: Final = "llmservice.limit_slots"  # how many could be in flight at its end
+ATTR_LIMIT_REASON: Final = "llmservice.limit_reason"  # the bound: as the label of the metric
+ATTR_IN_FLIGHT: Final = "llmservice.in_flight_slots"  # how many were, itself included if it runs
 ATTR_QUEUE_WAIT_S: Final = "llmservice.queue.wait_s"
 ATTR_PREDICTED_WAIT_S: Final = "llmservice.queue.predicted_wait_s"  # if it stood in the first 256
 ATTR_OVERTAKING_BOUND_S: Final = "llmservice.queue.overtaking_bound_s"

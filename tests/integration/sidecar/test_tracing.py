@@ -93,7 +93,7 @@ async def test_the_engines_own_span_shows_that_the_queue_is_ours(
     assert waited_s > 0.1
     assert in_engine_s < waited_s / 2
     assert float(headers["x-llmservice-queue-ms"]) == pytest.approx(waited_s * 1000, abs=5)
-    assert names.EVENT_QUEUED in spans[names.SPAN_QUEUE].events
+    assert names.EVENT_OFFER in spans[names.SPAN_QUEUE].events
 
 
 async def test_completed_grpc_call_has_the_whole_tree(

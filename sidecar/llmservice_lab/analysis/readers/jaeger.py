@@ -134,7 +134,7 @@ def _span(span: _Span, service: str, resource: Mapping[str, AttributeValue]) -> 
         fields = _attributes(log.fields)
         name = str(fields.pop("event", ""))
         events.setdefault(name, log.timestamp / 1e6)
-        if name == names.EVENT_QUEUED:
+        if name == names.EVENT_OFFER:
             queued = fields
     parents = [one.span_id for one in span.references if one.ref_type == "CHILD_OF"]
     return RawSpan(

@@ -163,7 +163,7 @@ def _span(span: _Span, *, service: str, pod: str) -> RawSpan:
     queued: dict[str, AttributeValue] = {}
     for event in span.events:
         events.setdefault(event.name, int(event.time_unix_nano) / 1e9)
-        if event.name == names.EVENT_QUEUED:
+        if event.name == names.EVENT_OFFER:
             queued = attributes_of(event.attributes)
     return RawSpan(
         trace_id=trace_id_of(span.trace_id),

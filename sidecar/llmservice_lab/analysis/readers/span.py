@@ -29,7 +29,7 @@ class RawSpan:
     end_s: float
     attributes: Mapping[str, AttributeValue]
     events: Mapping[str, float]  # name -> when, Unix seconds; the first of a name
-    queued: Mapping[str, AttributeValue]  # attributes of the event `llmservice.queued`
+    queued: Mapping[str, AttributeValue]  # attributes of the event `llmservice.offer`
 
 
 def hex_id(text: str, *, size: int) -> str:
