@@ -25,7 +25,9 @@ class QueueReport(msgspec.Struct, frozen=True, kw_only=True):
     limit_slots: int
     # What sets the limit: slots | max_concurrency | time_per_output_token | kv_cache
     limit_reason: str = "slots"
+    look_ahead_slots: int = 0  # of limit_slots: those that keep the engine busy meanwhile
     backlog_s: float
+    longest_wait_s: float = 0.0  # of those that wait now; 0: nobody waits
     gamma_per_s: float
 
 
@@ -63,6 +65,8 @@ class PredictorReport(msgspec.Struct, frozen=True, kw_only=True):
     learned: int = 0  # outcomes behind what it knows: own and inherited, not live replicas'
     timeouts: int = 0  # predictions that came after the deadline
     failures: int = 0  # predictions and lessons in which the predictor failed
+    # Requests that got the running mean or a guess: late | no_answer | overloaded | no_model
+    fallbacks: dict[str, int] = {}
     models: dict[str, ModelPredictionReport] = {}
 
 

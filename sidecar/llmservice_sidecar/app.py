@@ -247,6 +247,7 @@ class App:
             learned=self._predictor.samples,
             timeouts=self._predictor.timeouts,
             failures=self._predictor.failures,
+            fallbacks=dict(self._predictor.fallbacks),
         )
 
     def _apply(self, live: LiveConfig) -> None:

@@ -184,6 +184,22 @@ async def test_standing_says_whom_a_request_overtook() -> None:
     assert long.admitted.overtaken_by_ids == (RequestId("short"),)
 
 
+async def test_the_longest_wait_is_that_of_the_first_that_still_waits() -> None:
+    gate = make_gate()
+    assert gate.longest_wait_s() == 0.0
+    async with asyncio.TaskGroup() as group:
+        group.create_task(hold(gate, "runs", 5.0, []))
+        await ticks()
+        group.create_task(hold(gate, "first", 1.0, []))
+        await asyncio.sleep(2.0)
+        group.create_task(hold(gate, "second", 1.0, []))
+        await asyncio.sleep(2.0)
+        assert gate.longest_wait_s() == pytest.approx(4.0)
+        await asyncio.sleep(1.5)  # the first runs now
+        assert gate.longest_wait_s() == pytest.approx(3.5)
+    assert gate.longest_wait_s() == 0.0
+
+
 async def test_who_has_to_wait_is_told_once_and_at_once() -> None:
     gate = make_gate()
     told = list[int]()

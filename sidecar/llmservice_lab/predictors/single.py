@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TypedDict
 
-from llmservice_sidecar.adapters.predictors.chain import sane
+from llmservice_sidecar.adapters.predictors.sanity import sane
 from llmservice_sidecar.core.remaining import remaining
 from llmservice_sidecar.core.request import UNPREDICTED_TOKENS, Prediction
 

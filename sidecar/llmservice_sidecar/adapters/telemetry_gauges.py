@@ -11,7 +11,12 @@ from llmservice_api.status_report import (
     QueueReport,
     SecurityReport,
 )
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from llmservice_sidecar.runtime import telemetry_names as names
@@ -41,6 +46,15 @@ class GaugeCollector(Collector):
         predictor, queue = self._gauges.predictor(), self._gauges.queue()
         is_up = self._gauges.engine_up()
         yield from _queue_gauges(queue)
+        yield InfoMetricFamily(
+            names.METRIC_SCHEDULING,
+            "The policy that is configured, the order that is served, and the predictor's mode.",
+            value={
+                names.LABEL_POLICY: queue.policy,
+                names.LABEL_ORDER: queue.order,
+                names.LABEL_MODE: predictor.mode,
+            },
+        )
         if is_up:
             # Absent while a model loads: an autoscaler would take 0 for a replica without work.
             text = "Predicted seconds of work per slot, now."
@@ -66,6 +80,11 @@ def _queue_gauges(queue: QueueReport) -> Iterator[Metric]:
     yield _gauge(
         names.METRIC_QUEUED_TOKENS, "Predicted output tokens of the queue.", queue.queued_tokens
     )
+    yield _gauge(
+        names.METRIC_LONGEST_WAIT,
+        "Seconds that the longest-waiting request has waited so far; 0: nobody waits.",
+        queue.longest_wait_s,
+    )
     yield _gauge(names.METRIC_IN_FLIGHT, "Slots in use by the engine.", queue.in_flight_slots)
     limit = GaugeMetricFamily(
         names.METRIC_LIMIT,
@@ -74,6 +93,11 @@ def _queue_gauges(queue: QueueReport) -> Iterator[Metric]:
     )
     limit.add_metric([queue.limit_reason], queue.limit_slots)
     yield limit
+    yield _gauge(
+        names.METRIC_LOOK_AHEAD,
+        "Slots of the limit beyond what sets it, so that none stands empty unnoticed.",
+        queue.look_ahead_slots,
+    )
     yield _gauge(
         names.METRIC_GAMMA, "Strength of waiting against size in the order.", queue.gamma_per_s
     )
@@ -91,6 +115,14 @@ def _predictor_gauges(predictor: PredictorReport) -> Iterator[Metric]:
     )
     for name, help_text, count in counters:
         yield CounterMetricFamily(name, help_text, value=count)
+    fallbacks = CounterMetricFamily(
+        names.METRIC_FALLBACKS,
+        "Requests that got the running mean or a guess, by why.",
+        labels=[names.LABEL_REASON],
+    )
+    for reason, count in predictor.fallbacks.items():
+        fallbacks.add_metric([reason], count)
+    yield fallbacks
     optional = (
         (names.METRIC_TAU, "Rank correlation of prediction and truth.", predictor.tau),
         (names.METRIC_TAU_LOWER, "Lower 95 % bound of it.", predictor.tau_lower),

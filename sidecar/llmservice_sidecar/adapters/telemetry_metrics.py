@@ -46,6 +46,7 @@ _WAIT_BUCKETS: Final = (
 )
 _PREDICT_BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 _RATIO_BUCKETS: Final = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10)
+_SLOWDOWN_BUCKETS: Final = (1.05, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 # The convention's boundaries, carried on to what a queue can add and a small model can reach.
 _DURATION_BUCKETS: Final = (
     *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
@@ -81,6 +82,13 @@ class PrometheusMetrics:
             names.METRIC_QUEUE_WAIT_ERROR,
             "Predicted over real seconds in the queue of a sample of requests; 1 is exact.",
             _RATIO_BUCKETS,
+        )
+        # "Slowdown" or "stretch" of the scheduling literature: M. Bender, S. Chakrabarti and
+        # S. Muthukrishnan, Flow and Stretch Metrics for Scheduling Continuous Job Streams, 1998.
+        self._slowdown = self._histogram(
+            names.METRIC_SLOWDOWN,
+            "Seconds from the door to the end over seconds in the engine, of completed requests.",
+            _SLOWDOWN_BUCKETS,
         )
         self._predictions = Counter(
             names.METRIC_PREDICTIONS,
@@ -134,6 +142,8 @@ class PrometheusMetrics:
             return
         model = end.model if end.model in self._models else OTHER
         self._gen_ai.observe(end, model=model, exemplar=exemplar)
+        if end.service_s:
+            self._slowdown.observe(end.duration_s / end.service_s, exemplar)
         if end.predicted_tokens is not None and end.output_tokens:
             self._prediction_error.observe(end.predicted_tokens / end.output_tokens, exemplar)
 

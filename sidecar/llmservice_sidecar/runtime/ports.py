@@ -98,6 +98,7 @@ class RequestEnd:
     operation: str  # InferenceCall.operation
     model: str
     duration_s: float  # from the door to the last byte
+    service_s: float | None = None  # from the call of the engine to the last byte; None: no call
     first_token_s: float | None = None  # from the door to the first token; None: there was none
     input_tokens: int | None = None
     output_tokens: int | None = None

@@ -160,6 +160,8 @@ async def test_a_stuck_model_delays_nobody_beyond_the_deadline() -> None:
         predictions = await asyncio.gather(*(predictor.predict(QUERY) for _ in range(400)))
     assert {prediction.source for prediction in predictions} == {"prior"}
     assert 1 <= predictor.timeouts <= MAX_WAITING + 1, "beyond the bound nobody even waits"
+    assert sum(predictor.fallbacks.values()) == 400
+    assert predictor.fallbacks["late"] == predictor.timeouts
     assert predictor.state == "Ready", "late is not broken"
     assert "after timeoutMilliseconds (10)" in predictor.message
     model.released.set()
@@ -173,6 +175,7 @@ async def test_a_stuck_model_delays_nobody_beyond_the_deadline() -> None:
 async def test_history_speaks_once_there_is_some() -> None:
     predictor = chain(None)
     assert (await predictor.predict(QUERY)).source == "prior"
+    assert predictor.fallbacks["no_model"] == 1
     for tokens in (10, 20, 30, 40):
         predictor.observe(QUERY, output_tokens=tokens, censored=False)
     prediction = await predictor.predict(QUERY)

@@ -31,6 +31,7 @@ END = RequestEnd(
     operation="chat",
     model="tiny",
     duration_s=2.0,
+    service_s=1.6,
     first_token_s=1.0,
     input_tokens=7,
     output_tokens=11,
@@ -45,7 +46,9 @@ QUEUE = QueueReport(
     in_flight_slots=4,
     limit_slots=4,
     limit_reason="max_concurrency",
+    look_ahead_slots=1,
     backlog_s=2.5,
+    longest_wait_s=7.0,
     gamma_per_s=0.2,
 )
 PREDICTOR = PredictorReport(mode="Enforce", kind="Default", state="Ready", tau=0.5, samples=300)
@@ -108,6 +111,7 @@ def test_only_completed_requests_are_timed() -> None:
     assert seen["gen_ai_server_time_to_first_token_seconds_sum", labels] == 1.0
     assert seen["gen_ai_server_time_per_output_token_seconds_sum", labels] == pytest.approx(0.1)
     assert seen["llmservice_prediction_error_ratio_sum", frozenset()] == 2.0
+    assert seen["llmservice_slowdown_ratio_sum", frozenset()] == 1.25
 
 
 def test_gauges_show_the_gate_and_the_predictor_at_the_moment_of_the_scrape() -> None:
@@ -115,6 +119,10 @@ def test_gauges_show_the_gate_and_the_predictor_at_the_moment_of_the_scrape() ->
     assert seen["llmservice_queued_requests", frozenset()] == 5
     assert seen["llmservice_limit_slots", frozenset({("reason", "max_concurrency")})] == 4
     assert seen["llmservice_backlog_seconds", frozenset()] == 2.5
+    assert seen["llmservice_longest_wait_seconds", frozenset()] == 7.0
+    assert seen["llmservice_look_ahead_slots", frozenset()] == 1
+    info = {("policy", "SSJF"), ("order", "FCFS"), ("mode", "Enforce")}
+    assert seen["llmservice_scheduling_info", frozenset(info)] == 1
     assert seen["llmservice_gamma_per_second", frozenset()] == 0.2
     assert seen["llmservice_predictor_tau", frozenset()] == 0.5
     assert seen["llmservice_spans_dropped_total", frozenset()] == 3
@@ -161,11 +169,21 @@ def test_openmetrics_carries_the_trace_id_as_exemplar() -> None:
 
 def test_clients_cannot_make_new_series() -> None:
     metrics = PrometheusMetrics(models=["tiny"])
-    for i in range(100):
+    metrics.finished(END)
+    series: set[int] = set()
+    for i in range(10_000):
         metrics.finished(replace(END, model=f"made-up-{i}"))
         metrics.predicted(source=f"source-{i}", duration_s=0.001)
+        if i in (99, 9_999):
+            series.add(len(samples(metrics)))
+    assert len(series) == 1, "the page grew with the names that clients made up"
+    counts = [
+        (dict(labels)["gen_ai_request_model"], count)
+        for (name, labels), count in samples(metrics).items()
+        if name == "gen_ai_server_request_duration_seconds_count"
+    ]
+    assert sorted(counts) == [("other", 10_000.0), ("tiny", 1.0)]
     names = [name for name, _ in samples(metrics)]
-    assert names.count("gen_ai_server_request_duration_seconds_count") == 1
     assert names.count("llmservice_predictions_total") == 17
 
 
@@ -202,6 +220,7 @@ def test_each_known_model_has_its_rank_and_coverage() -> None:
     )
     models = {"tiny": judged, "unheard": judged, "adapter": ModelPredictionReport()}
     predictor = msgspec.structs.replace(PREDICTOR, models=models, timeouts=3, failures=2)
+    predictor = msgspec.structs.replace(predictor, fallbacks={"late": 3, "no_answer": 2})
     metrics = PrometheusMetrics(models=("tiny", "adapter"))
     metrics.watch(
         Gauges(
@@ -225,3 +244,5 @@ def test_each_known_model_has_its_rank_and_coverage() -> None:
     assert not [labels for _, labels in found if ("gen_ai_request_model", "unheard") in labels]
     assert found["llmservice_predictor_timeouts_total", frozenset()] == 3
     assert found["llmservice_predictor_failures_total", frozenset()] == 2
+    late = frozenset({("reason", "late")})
+    assert found["llmservice_predictor_fallbacks_total", late] == 3

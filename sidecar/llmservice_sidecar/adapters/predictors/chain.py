@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 import traceback
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from typing import Final, Protocol, TypeVar
 from llmservice_sidecar.adapters.predictors.batching import BatchSize
 from llmservice_sidecar.adapters.predictors.health import Health
 from llmservice_sidecar.adapters.predictors.history import History
+from llmservice_sidecar.adapters.predictors.sanity import sane
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.runtime.ports import PredictionQuery
 
@@ -30,6 +30,13 @@ MAX_WAITING: Final = 1024  # predictions behind a stuck model; more get the fall
 MAX_UNLEARNED: Final = 2048  # outcomes not learned yet; the oldest are dropped
 OUTCOMES_PER_TURN: Final = 4  # learned before predictions get their turn again
 LOG_EVERY: Final = 1000  # failures: one line each would drown the log
+
+# Why a request got the running mean, or a guess before there is one.
+LATE: Final = "late"  # after the deadline; the model's word may still come
+NO_ANSWER: Final = "no_answer"  # the model failed, or had no opinion
+OVERLOADED: Final = "overloaded"  # MAX_WAITING others were waiting for the model
+NO_MODEL: Final = "no_model"
+FALLBACK_REASONS: Final[tuple[str, ...]] = (LATE, NO_ANSWER, OVERLOADED, NO_MODEL)
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -94,7 +101,7 @@ class ChainedPredictor:
         self._turn_planned = False
         self._closed = False
         self._failures = 0
-        self._timeouts = 0
+        self._fallbacks = Counter(dict.fromkeys(FALLBACK_REASONS, 0))
         self._health = Health(timeout_s=timeout_s)
 
     @property
@@ -141,7 +148,12 @@ class ChainedPredictor:
     @property
     def timeouts(self) -> int:
         """Predictions that came after the deadline."""
-        return self._timeouts
+        return self._fallbacks[LATE]
+
+    @property
+    def fallbacks(self) -> Mapping[str, int]:
+        """Requests that got the running mean or a guess, by FALLBACK_REASONS."""
+        return self._fallbacks
 
     async def predict(self, query: PredictionQuery) -> Prediction:
         """Output tokens of a request, within the deadline."""
@@ -153,8 +165,11 @@ class ChainedPredictor:
 
         In a burst all but the first are late, and just then the order of the queue matters.
         """
-        if self._model is None or self._closed or len(self._waiting) >= MAX_WAITING:
-            yield self._history.predict(query)
+        if self._model is None or self._closed:
+            yield self._fall_back(query, NO_MODEL)
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            yield self._fall_back(query, OVERLOADED)
             return
         answer: Future[Prediction | None] = Future()
         self._waiting.append((query, answer))
@@ -164,11 +179,10 @@ class ChainedPredictor:
             in_time, _ = await asyncio.wait({coming}, timeout=self._timeout_s)
             self._health.asked(late=not in_time)
             if not in_time:
-                self._timeouts += 1
-                yield self._history.predict(query)
+                yield self._fall_back(query, LATE)
             said = await coming
             if said is not None or in_time:
-                yield said or self._history.predict(query)
+                yield said or self._fall_back(query, NO_ANSWER)
         finally:
             answer.cancel()  # nobody waits any more; no effect on one that is here
 
@@ -199,6 +213,10 @@ class ChainedPredictor:
         """Stop the thread; predictions from now on are fallbacks. Safe to call twice."""
         self._closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _fall_back(self, query: PredictionQuery, reason: str) -> Prediction:
+        self._fallbacks[reason] += 1
+        return self._history.predict(query)
 
     def _plan_turn(self) -> None:
         if not self._turn_planned and not self._closed:
@@ -279,21 +297,3 @@ class ChainedPredictor:
         finally:
             if told:
                 self._health.answered(failure)
-
-
-def sane(said: Prediction, query: PredictionQuery) -> Prediction:
-    """The prediction within 1 and `max_tokens`, its quantiles in order: p50 and mean below p90.
-
-    Raises ValueError when the mean is not a finite positive number. A quantile that is no number is
-    left out (p50) or stands at the mean (p90).
-    """
-    if not math.isfinite(said.output_tokens) or said.output_tokens <= 0:
-        raise ValueError(f"predicted {said.output_tokens} tokens; must be finite and positive")
-    limit = math.inf if query.max_tokens is None else float(max(query.max_tokens, 1))
-    mean = max(1.0, min(said.output_tokens, limit))
-    upper = said.p90_tokens if math.isfinite(said.p90_tokens) else mean
-    p90 = max(mean, min(upper, limit))
-    middle = said.p50_tokens
-    if middle is not None:
-        middle = max(1.0, min(middle, p90)) if math.isfinite(middle) else None
-    return Prediction(mean, p90, said.source, middle)
