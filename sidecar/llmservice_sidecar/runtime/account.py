@@ -220,13 +220,14 @@ class Account:
 
     def _end(self, outcome: Outcome, reason: Reason) -> RequestEnd:
         first = self.first_token_at
-        usage = self.usage
+        usage, now = self.usage, self.telemetry.clock()
         return RequestEnd(
             outcome=outcome,
             reason=reason,
             operation=self.call.operation,
             model=self.call.query.model,
-            duration_s=self.telemetry.clock() - self.started_at,
+            duration_s=now - self.started_at,
+            service_s=None if self.client is None else now - self.called_at,
             first_token_s=None if first is None else first - self.started_at,
             input_tokens=None if usage is None else usage.input_tokens,
             output_tokens=None if usage is None else usage.output_tokens,

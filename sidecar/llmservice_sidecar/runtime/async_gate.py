@@ -69,6 +69,7 @@ class AsyncGate:
         self._gate = gate
         self._clock = clock
         self._turns: dict[RequestId, asyncio.Future[Standing | Reason]] = {}
+        self._since: dict[RequestId, float] = {}  # arrival of those in _turns, the earliest first
 
     @property
     def state(self) -> Gate:
@@ -162,6 +163,11 @@ class AsyncGate:
         """Predicted seconds of work in queue and in flight, per slot."""
         return self._gate.backlog_s(now=self._clock())
 
+    def longest_wait_s(self) -> float:
+        """How long the one has waited that came first of those that wait; 0: nobody waits."""
+        first = next(iter(self._since.values()), None)
+        return 0.0 if first is None else max(0.0, self._clock() - first)
+
     async def _turn(
         self, ticket: Ticket, standing: Standing, patience: Patience, on_queued: OnQueued | None
     ) -> None:
@@ -172,6 +178,7 @@ class AsyncGate:
         place = self._place(request.id, standing, wanted=ticket.foresee or on_queued is not None)
         self._foresee(ticket, place)
         self._turns[request.id] = turn
+        self._since[request.id] = request.arrived_at
         timer = loop.call_later(max(patience.wait_s, 0.0), _end, turn, patience.reason)
         try:
             if on_queued is not None:
@@ -179,7 +186,7 @@ class AsyncGate:
             verdict = await turn
         finally:
             timer.cancel()
-            del self._turns[request.id]
+            del self._turns[request.id], self._since[request.id]
             ticket.wait_s = self._clock() - request.arrived_at
         if isinstance(verdict, Reason):
             again_s = self.retry_after_s() if verdict is Reason.QUEUE_SHARE else None

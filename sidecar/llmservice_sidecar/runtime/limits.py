@@ -89,6 +89,11 @@ class Limits:
         return self._in_flight
 
     @property
+    def look_ahead_slots(self) -> int:
+        """Slots of the limit that are there only so that none stands empty unnoticed."""
+        return self._ahead
+
+    @property
     def token_s(self) -> float | None:
         """Seconds per output token that the engine takes now; None before it was seen."""
         return self._token_time.token_s

@@ -122,7 +122,9 @@ class Pipeline:
             queued_tokens=gate.queued_tokens,
             in_flight_slots=gate.in_flight_slots,
             limit_slots=limit.slots,
+            look_ahead_slots=self._ordering.limits.look_ahead_slots,
             backlog_s=self._gate.backlog_s(),
+            longest_wait_s=self._gate.longest_wait_s(),
             gamma_per_s=gate.gamma_per_s,
             limit_reason=limit.reason,
         )
