@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from llmservice_api import names
@@ -22,8 +22,8 @@ _SCALING_MANAGER = f"{names.FIELD_MANAGER}-scaling"
 class Applier:
     """Applies manifests and remembers what the API server made of them.
 
-    An object whose version is the one our last identical apply produced is left alone: nothing
-    can have drifted.
+    An object that is as our last identical apply left it, but for its status, is left alone.
+    Its version would not do: every pod that becomes ready changes the version of its Deployment.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -63,15 +63,15 @@ class Applier:
     async def _apply(self, service: Service, manifest: Manifest, live: Manifest | None) -> Manifest:
         ref = ref_of(manifest)
         seen = self._seen.setdefault(ServiceKey(service.namespace, service.name), {})
-        digest = hashlib.sha256(msgspec.json.encode(manifest, order="sorted")).hexdigest()
-        if live is not None and seen.get(ref) == (_version(live), digest):
+        wanted = _digest(manifest)
+        if live is not None and seen.get(ref) == (wanted, _digest(_settled_part(live, manifest))):
             return live
         if live is None:
             live = await self._adoptable(service, ref)
         if live is not None:
             await self._hand_over_replicas(service, manifest, live)
         after = await self._cluster.apply(manifest)
-        seen[ref] = (_version(after), digest)
+        seen[ref] = (wanted, _digest(_settled_part(after, manifest)))
         return after
 
     async def _adoptable(self, service: Service, ref: ObjectRef) -> Manifest | None:
@@ -121,8 +121,25 @@ def is_owned(manifest: Manifest, service: Service) -> bool:
     )
 
 
-def _version(manifest: Manifest) -> str:
-    return manifest["metadata"]["resourceVersion"]
+def _digest(part: Mapping[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(part, order="sorted")).hexdigest()
+
+
+def _settled_part(live: Manifest, manifest: Manifest) -> dict[str, Any]:
+    """What of a live object does not change while nobody changes what was applied.
+
+    Controllers write annotations of their own (a Deployment's revision): only ours count.
+    """
+    metadata = live["metadata"]
+    annotations = section(metadata, "annotations")
+    ours = section(manifest, "metadata", "annotations")
+    return {
+        **{key: value for key, value in live.items() if key not in {"status", "metadata"}},
+        "uid": metadata["uid"],
+        "labels": section(metadata, "labels"),
+        "annotations": {key: annotations.get(key) for key in ours},
+        "ownerReferences": entries(metadata, "ownerReferences"),
+    }
 
 
 def _owns_replicas(live: Manifest) -> bool:

@@ -51,7 +51,8 @@ class OperatorSettings:
     activator_namespace: str = "default"
     activator_selector: str = ""
     ops_port: int = names.PORT_OPS
-    workers: int = 4  # the loop computes on one core: more only make each look longer
+    # A look is a chain of calls: once the API server is busy, more only make each look longer.
+    workers: int = 2
     # Events tell earlier; these find what no event told: drift, a claim that appeared.
     settling_recheck_s: float = 5.0
     unsettled_recheck_s: float = 120.0  # at most, while nothing moves
