@@ -278,7 +278,11 @@ async def test_one_trace_tells_the_whole_story(make_bench: MakeBench) -> None:
     assert server.attributes[names.ATTR_PREDICTED] == 4.0
     assert server.attributes[names.ATTR_ACTUAL] == 3
     queue = next(span for span in children if span.name == "queue")
-    assert [event.name for event in queue.events] == [names.EVENT_REKEY, names.EVENT_OFFER]
+    assert [event.name for event in queue.events] == [
+        names.EVENT_OFFER,
+        names.EVENT_REKEY,
+        names.EVENT_ADMIT,
+    ]
 
 
 async def test_live_settings_take_effect_at_once(make_bench: MakeBench) -> None:

@@ -1,4 +1,4 @@
-"""OpenTelemetry tracing: where spans go, which are sampled, how their export ends in bounded time.
+"""OpenTelemetry tracing: where spans go, and how their export ends in bounded time.
 
 Spans are made elsewhere with the tracer from here; this file never sees a request.
 """
@@ -24,20 +24,13 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
     OTLPSpanExporter as HttpSpanExporter,
 )
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    ALWAYS_ON,
-    ParentBased,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
-)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from opentelemetry.util.types import Attributes
 
 from llmservice_sidecar.adapters.telemetry_otlp_file import OtlpFileExporter
+from llmservice_sidecar.adapters.telemetry_sampling import LiveSampler
+from llmservice_sidecar.adapters.telemetry_tail import HeldSpans
 from llmservice_sidecar.runtime import telemetry_names as names
 
 _log = logging.getLogger(__name__)
@@ -63,15 +56,6 @@ _EXPORTERS: Final[Mapping[str, Callable[[str], SpanExporter]]] = {
     "otlp-file": lambda endpoint: OtlpFileExporter(Path(endpoint.removeprefix("file://"))),
 }
 NO_EXPORTER: Final = "none"
-
-_SAMPLERS: Final[Mapping[str, Callable[[float], Sampler]]] = {
-    "always_on": lambda _: ALWAYS_ON,
-    "always_off": lambda _: ALWAYS_OFF,
-    "traceidratio": TraceIdRatioBased,
-    "parentbased_always_on": lambda _: ParentBased(ALWAYS_ON),
-    "parentbased_always_off": lambda _: ParentBased(ALWAYS_OFF),
-    "parentbased_traceidratio": lambda ratio: ParentBased(TraceIdRatioBased(ratio)),
-}
 
 
 class Tracing:
@@ -113,38 +97,6 @@ class Tracing:
             )
 
 
-class LiveSampler(Sampler):
-    """A sampler whose ratio may change while it is in use (`live.json`, `sampler_arg`)."""
-
-    def __init__(self, config: TracingConfig) -> None:
-        self._kind = config.sampler
-        self._default_arg = config.sampler_arg
-        self._sampler = _sampler(config.sampler, config.sampler_arg)
-
-    def set_arg(self, arg: str | None) -> None:
-        """Use another argument; None returns to the static one. Raises ConfigError."""
-        self._sampler = _sampler(self._kind, self._default_arg if arg is None else arg)
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: trace.SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[trace.Link] | None = None,
-        trace_state: trace.TraceState | None = None,
-    ) -> SamplingResult:
-        """What the sampler in use says."""
-        return self._sampler.should_sample(
-            parent_context, trace_id, name, kind, attributes, links, trace_state
-        )
-
-    def get_description(self) -> str:
-        """The sampler in use."""
-        return self._sampler.get_description()
-
-
 class SpanExport(SpanProcessor):
     """Batches spans to an exporter and knows how many were lost.
 
@@ -162,16 +114,27 @@ class SpanExport(SpanProcessor):
         self._lock = threading.Lock()
         self._pending = 0
         self._lost = 0
+        self._held = HeldSpans(keep=self._take, lose=self._lose)
 
     @property
     def dropped(self) -> int:
         """Spans lost so far: too many pending, or refused by the collector."""
         return self._lost
 
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Expect the end of one that the head did not sample."""
+        del parent_context
+        if not span.get_span_context().trace_flags.sampled:
+            self._held.started(span)
+
     def on_end(self, span: ReadableSpan) -> None:
-        """Take a sampled span, unless too many are pending already."""
+        """Take a sampled span, unless too many are pending already; hold another."""
         if span.context is None or not span.context.trace_flags.sampled:
-            return
+            self._held.ended(span)
+        else:
+            self._take(span)
+
+    def _take(self, span: ReadableSpan) -> None:
         with self._lock:
             if self._pending >= self._max_pending:
                 self._lost += 1
@@ -186,6 +149,10 @@ class SpanExport(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what is pending now."""
         return self._batches.force_flush(timeout_millis)
+
+    def _lose(self, count: int) -> None:
+        with self._lock:
+            self._lost += count
 
     def _exported(self, count: int, result: SpanExportResult) -> None:
         with self._lock:
@@ -260,20 +227,6 @@ def _exporter(config: TracingConfig) -> SpanExporter | None:
             f"tracing.exporter_endpoint: {config.exporter_endpoint!r} cannot be used by exporter "
             f"{config.exporter!r}: {error}"
         ) from error
-
-
-def _sampler(kind: str, arg: str) -> Sampler:
-    if kind not in _SAMPLERS:
-        raise ConfigError(f"tracing.sampler: {kind!r} is not one of {', '.join(_SAMPLERS)}")
-    try:
-        ratio = float(arg)
-    except ValueError as error:
-        raise ConfigError(
-            f"tracing.sampler_arg: {arg!r} is not a number from 0 to 1, as text"
-        ) from error
-    if not 0.0 <= ratio <= 1.0:
-        raise ConfigError(f"tracing.sampler_arg: {arg!r} is not between 0 and 1")
-    return _SAMPLERS[kind](ratio)
 
 
 def _resource(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +11,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.errors import (
     AdmissionError,
     DeadlineExceeded,
@@ -28,7 +26,9 @@ from llmservice_sidecar.runtime.answer import Usage
 from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall
 from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics
+from llmservice_sidecar.runtime.span_attributes import Attributes, prediction_attributes
 from llmservice_sidecar.runtime.stream_pace import StreamPace
+from llmservice_sidecar.runtime.tail_rule import HEAD, TailRule, is_fault
 
 _OUTCOMES: Final[Mapping[type[LLMServiceError], Outcome]] = {
     RequestEvicted: Outcome.EVICTED,
@@ -39,16 +39,16 @@ _SAMPLING: Final = {
     "temperature": names.ATTR_GEN_AI_TEMPERATURE,
     "top_p": names.ATTR_GEN_AI_TOP_P,
 }
-_FAULTS: Final = frozenset({Outcome.FAILED, Outcome.EVICTED})
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """Where accounts go."""
+    """Where accounts go, and which of them are kept at their end."""
 
     tracer: Tracer
     metrics: RequestMetrics
     clock: Callable[[], float]
+    tail: TailRule = field(default_factory=TailRule)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +69,8 @@ class Account:
     stream_pace: StreamPace | None = None  # once the engine answers
     reason: Reason = Reason.STOP
     complete: bool = False  # the engine's answer has come to its end
+    last_token_at: float | None = None
+    sampled_by: str | None = None  # who keeps the trace; None: nobody, or it has not ended
     _closed: bool = field(default=False)
 
     @classmethod
@@ -99,9 +101,10 @@ class Account:
 
     @property
     def trace_id(self) -> str | None:
-        """For exemplars: the trace's id if it is sampled."""
+        """For exemplars: the trace's id if it is kept, as far as that is known yet."""
         context = self.span.get_span_context()
-        return trace.format_trace_id(context.trace_id) if context.trace_flags.sampled else None
+        kept = context.trace_flags.sampled or self.sampled_by is not None
+        return trace.format_trace_id(context.trace_id) if kept else None
 
     def child(self, name: str, *, kind: SpanKind = SpanKind.INTERNAL) -> Span:
         """Start a span under the request's."""
@@ -120,21 +123,19 @@ class Account:
             self.client.add_event(names.EVENT_FIRST_TOKEN)
             self.client.set_attribute(names.ATTR_GEN_AI_TIME_TO_FIRST_CHUNK, since_s)
 
-    def left_queue(self, span: Span, ticket: Ticket) -> None:
+    def last_token(self) -> None:
+        """The answer is complete; whatever the client has still to take."""
+        if self.last_token_at is not None:
+            return
+        self.last_token_at = self.telemetry.clock()
+        if self.client is not None and self.client.is_recording():
+            self.client.add_event(names.EVENT_LAST_TOKEN)
+
+    def left_queue(self, ticket: Ticket) -> None:
         """The wait is over, by admission or by leaving."""
-        standing, expected_s = ticket.admitted, ticket.predicted_wait_s
-        if span.is_recording():
-            span.set_attribute(names.ATTR_QUEUE_WAIT_S, ticket.wait_s)
-            if expected_s is not None:
-                span.set_attribute(names.ATTR_PREDICTED_WAIT_S, expected_s)
-            if ticket.queued is not None:
-                span.set_attributes(_bound_attributes(ticket.queued))
-            if standing is not None:
-                span.set_attributes(standing_attributes(standing))
-        span.end()
         self.telemetry.metrics.left_queue(
             wait_s=ticket.wait_s,
-            predicted_wait_s=None if standing is None else expected_s,
+            predicted_wait_s=None if ticket.admitted is None else ticket.predicted_wait_s,
             trace_id=self.trace_id,
         )
 
@@ -185,7 +186,11 @@ class Account:
             return
         self._closed = True
         outcome, reason = self._ending(error)
+        duration_s = self.telemetry.clock() - self.started_at
+        found = self.telemetry.tail.judge(outcome, reason, duration_s=duration_s)
         if self.span.is_recording():
+            sampled = self.span.get_span_context().trace_flags.sampled
+            self.sampled_by = HEAD if sampled else found
             self._describe(outcome, reason, error)
         self.span.end()
         self.telemetry.metrics.finished(self._end(outcome, reason))
@@ -200,23 +205,26 @@ class Account:
         return ending_of(error)
 
     def _describe(self, outcome: Outcome, reason: Reason, error: BaseException | None) -> None:
-        span = self.span
-        span.set_attribute(names.ATTR_OUTCOME, outcome.value)
-        span.set_attribute(names.ATTR_REASON, reason.value)
-        if self.prediction is not None:
-            span.set_attributes(prediction_attributes(self.prediction))
+        span, said = self.span, self.prediction
+        attributes: Attributes = {} if said is None else prediction_attributes(said)
+        attributes[names.ATTR_OUTCOME] = outcome.value
+        attributes[names.ATTR_REASON] = reason.value
+        if self.sampled_by is not None:
+            attributes[names.ATTR_SAMPLED_BY] = self.sampled_by
         if self.usage is not None:
             # Per answer, as the prediction is.
             actual = round(self.usage.output_tokens / self.call.slots)
-            span.set_attribute(names.ATTR_ACTUAL, actual)
-            if self.complete and self.prediction is not None:
-                span.set_attribute(names.ATTR_WITHIN_P90, actual <= self.prediction.p90_tokens)
+            attributes[names.ATTR_ACTUAL] = actual
+            if self.complete and said is not None:
+                attributes[names.ATTR_WITHIN_P90] = actual <= said.p90_tokens
+                attributes[names.ATTR_ERROR_RATIO] = said.output_tokens / max(actual, 1)
         if isinstance(error, AdmissionError) and error.retry_after_s is not None:
-            span.set_attribute(names.ATTR_RETRY_AFTER_S, error.retry_after_s)
-        if outcome in _FAULTS or reason is Reason.DRAINING:
-            span.set_attribute(names.ATTR_ERROR_TYPE, reason.value)
+            attributes[names.ATTR_RETRY_AFTER_S] = error.retry_after_s
+        if is_fault(outcome, reason):
+            attributes[names.ATTR_ERROR_TYPE] = reason.value
             text = str(error) if isinstance(error, LLMServiceError) else type(error).__name__
             span.set_status(Status(StatusCode.ERROR, text))
+        span.set_attributes(attributes)
 
     def _end(self, outcome: Outcome, reason: Reason) -> RequestEnd:
         first = self.first_token_at
@@ -249,38 +257,3 @@ def ending_of(error: BaseException) -> tuple[Outcome, Reason]:
     if isinstance(error, asyncio.CancelledError | GeneratorExit | ConnectionError):
         return Outcome.CANCELLED, Reason.CLIENT_GONE
     return Outcome.FAILED, Reason.INTERNAL
-
-
-def prediction_attributes(prediction: Prediction) -> dict[str, str | float]:
-    """A prediction as span attributes."""
-    attributes: dict[str, str | float] = {
-        names.ATTR_PREDICTED: prediction.output_tokens,
-        names.ATTR_PREDICTED_P90: prediction.p90_tokens,
-        names.ATTR_PREDICTION_SOURCE: prediction.source,
-    }
-    if prediction.p50_tokens is not None:
-        attributes[names.ATTR_PREDICTED_P50] = prediction.p50_tokens
-    return attributes
-
-
-def _bound_attributes(standing: Standing) -> dict[str, float]:
-    """How long later arrivals may overtake; nothing where nothing is promised."""
-    bound_s = standing.overtaking_bound_s
-    if bound_s is None or not math.isfinite(bound_s):
-        return {}
-    return {names.ATTR_OVERTAKING_BOUND_S: bound_s}
-
-
-def standing_attributes(
-    standing: Standing,
-) -> dict[str, int | float | tuple[str, ...] | tuple[float, ...]]:
-    """A standing as span attributes."""
-    return {
-        names.ATTR_KEY: standing.key[0],
-        names.ATTR_QUEUE_POSITION: standing.position,
-        names.ATTR_QUEUE_DEPTH: standing.depth,
-        names.ATTR_GAMMA: standing.gamma_per_s,
-        names.ATTR_OVERTOOK: standing.overtook,
-        names.ATTR_OVERTAKEN_BY: standing.overtaken_by,
-        names.ATTR_OVERTAKEN_BY_IDS: standing.overtaken_by_ids,
-    }

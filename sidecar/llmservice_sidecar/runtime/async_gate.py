@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from llmservice_sidecar.core.decision import Queued, Rejected, Standing
+from llmservice_sidecar.core.decision import Decision, Queued, Rejected, Standing
 from llmservice_sidecar.core.errors import Reason, RequestEvicted, RequestRejected
 from llmservice_sidecar.core.gate import Gate
 from llmservice_sidecar.core.policy import OrderingPolicy
@@ -16,6 +17,7 @@ from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.runtime.call import OnQueued, Place
 
 FORESEEN_PLACES: Final = 256  # a prediction costs as many steps as there are places before it
+TOLD_OF_POLICY: Final = 256  # those that have waited longest: all of a long queue would take long
 
 _REJECTED = {
     Reason.QUEUE_FULL: "the queue is full",
@@ -46,6 +48,16 @@ class Patience:
     reason: Reason
 
 
+class Watch(Protocol):
+    """Is told what becomes of a request at the gate, as it happens."""
+
+    def offered(self, ticket: Ticket, decision: Decision) -> None: ...
+
+    def moved(self, standing: Standing, prediction: Prediction | None = None) -> None:
+        """It waits under another key: by a late `prediction`, or by another policy."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Ticket:
     """A request at the gate. Whoever holds it says at the end how long the answer was.
@@ -55,8 +67,10 @@ class Ticket:
 
     request: Request
     foresee: bool = False
+    watch: Watch | None = None
     queued: Standing | None = None  # how it stood when it had to wait
     admitted: Standing | None = None
+    gave_up: Standing | None = None  # how it stood when it left unserved, if it is watched
     wait_s: float = 0.0
     predicted_wait_s: float | None = None
     output_tokens: int | None = None
@@ -69,6 +83,7 @@ class AsyncGate:
         self._gate = gate
         self._clock = clock
         self._turns: dict[RequestId, asyncio.Future[Standing | Reason]] = {}
+        self._watches: dict[RequestId, Watch] = {}  # of those in _turns that have one
         self._since: dict[RequestId, float] = {}  # arrival of those in _turns, the earliest first
 
     @property
@@ -97,17 +112,25 @@ class AsyncGate:
         request = ticket.request
         decision = self._gate.offer(request, now=self._clock())
         if isinstance(decision, Rejected):
+            if ticket.watch is not None:
+                ticket.watch.offered(ticket, decision)
             raise self._rejection(request, decision)
         try:
             if isinstance(decision, Queued):
                 if decision.displaced is not None:
                     _end(self._turns[decision.displaced], Reason.QUEUE_SHARE)
                 ticket.queued = self._gate.standing(request.id)
+                if ticket.watch is not None:
+                    ticket.watch.offered(ticket, decision)
                 await self._turn(ticket, ticket.queued, patience, on_queued)
             else:
                 ticket.admitted = self._gate.standing(request.id)
+                if ticket.watch is not None:
+                    ticket.watch.offered(ticket, decision)
             yield ticket
         finally:
+            if ticket.admitted is None and ticket.watch is not None:
+                ticket.gave_up = self._last_standing(request.id)
             now = self._clock()
             self._wake(self._gate.leave(request.id, now=now, output_tokens=ticket.output_tokens))
 
@@ -115,6 +138,8 @@ class AsyncGate:
         """A prediction has arrived; the request takes its new place in the queue."""
         request_id = ticket.request.id
         self._wake(self._gate.update(request_id, prediction=prediction, now=self._clock()))
+        if ticket.watch is not None and (standing := self._standing(request_id)) is not None:
+            ticket.watch.moved(standing, prediction)
         if ticket.foresee and (place := self.place(request_id)) is not None:
             self._foresee(ticket, place)
 
@@ -128,7 +153,12 @@ class AsyncGate:
 
     def set_policy(self, policy: OrderingPolicy) -> None:
         """Order the queue anew."""
+        another = policy != self._gate.policy
         self._wake(self._gate.set_policy(policy, now=self._clock()))
+        if another:
+            for request_id, watch in itertools.islice(self._watches.items(), TOLD_OF_POLICY):
+                if (standing := self._standing(request_id)) is not None:
+                    watch.moved(standing)
 
     def set_bounds(self, *, max_queued: int, max_queued_tokens: float | None) -> None:
         """Change how many requests and predicted tokens may wait."""
@@ -142,10 +172,8 @@ class AsyncGate:
 
     def place(self, request_id: RequestId) -> Place | None:
         """Where a request stands that waits; None: it does not wait. O(places before it)."""
-        turn = self._turns.get(request_id)
-        if turn is None or turn.done():
-            return None
-        return self._place(request_id, self._gate.standing(request_id), wanted=True)
+        standing = self._standing(request_id)
+        return None if standing is None else self._place(request_id, standing, wanted=True)
 
     def close(self) -> None:
         """Refuse new requests; what waits and runs goes on."""
@@ -178,6 +206,8 @@ class AsyncGate:
         place = self._place(request.id, standing, wanted=ticket.foresee or on_queued is not None)
         self._foresee(ticket, place)
         self._turns[request.id] = turn
+        if ticket.watch is not None:
+            self._watches[request.id] = ticket.watch
         self._since[request.id] = request.arrived_at
         timer = loop.call_later(max(patience.wait_s, 0.0), _end, turn, patience.reason)
         try:
@@ -186,12 +216,25 @@ class AsyncGate:
             verdict = await turn
         finally:
             timer.cancel()
+            self._watches.pop(request.id, None)
             del self._turns[request.id], self._since[request.id]
             ticket.wait_s = self._clock() - request.arrived_at
         if isinstance(verdict, Reason):
             again_s = self.retry_after_s() if verdict is Reason.QUEUE_SHARE else None
             raise RequestEvicted(verdict, _EVICTED[verdict], retry_after_s=again_s)
         ticket.admitted = verdict
+
+    def _standing(self, request_id: RequestId) -> Standing | None:
+        """Of a request that waits, and will do so a moment later."""
+        turn = self._turns.get(request_id)
+        return None if turn is None or turn.done() else self._gate.standing(request_id)
+
+    def _last_standing(self, request_id: RequestId) -> Standing | None:
+        """Of one that leaves the queue; None: its place was given away before."""
+        try:
+            return self._gate.standing(request_id)
+        except KeyError:
+            return None
 
     def _wake(self, admitted: Iterable[RequestId]) -> None:
         for request_id in admitted:

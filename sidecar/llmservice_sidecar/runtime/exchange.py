@@ -78,6 +78,8 @@ class Exchange:
         async for chunk in self._response.chunks():
             watch.came()
             passed = meter.feed(chunk)
+            if meter.done and meter.usage is not None:  # an error's stream ends without a usage
+                self._account.last_token()
             if meter.events >= self._next_progress:
                 self._progress()
             if passed:
@@ -91,6 +93,7 @@ class Exchange:
 
     async def _whole(self) -> AsyncIterator[bytes]:
         parts = [part async for part in self._response.chunks()]
+        self._account.last_token()
         body = b"".join(parts)
         answer = read_whole(body)
         self._account.usage = answer.usage

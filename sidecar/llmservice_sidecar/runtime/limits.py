@@ -84,6 +84,11 @@ class Limits:
         return Limit(gate.limit_slots, SLOTS)
 
     @property
+    def admitted_slots(self) -> int:
+        """Slots of the requests that the gate has admitted and that have not left."""
+        return self._gate.state.in_flight_slots
+
+    @property
     def in_flight_slots(self) -> int:
         """Slots of the requests that the engine has now."""
         return self._in_flight

@@ -11,18 +11,12 @@ from typing import Final
 from llmservice_api.sidecar_config import LiveConfig
 from llmservice_api.status_report import PredictorReport, QueueReport
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
 
 from llmservice_sidecar.core.errors import LLMServiceError, Reason, RequestRejected
 from llmservice_sidecar.core.request import Prediction, Request, RequestId
 from llmservice_sidecar.core.trust import Sample
 from llmservice_sidecar.runtime import telemetry_names as names
-from llmservice_sidecar.runtime.account import (
-    Account,
-    Telemetry,
-    prediction_attributes,
-    standing_attributes,
-)
+from llmservice_sidecar.runtime.account import Account, Telemetry
 from llmservice_sidecar.runtime.answering import Answering, until
 from llmservice_sidecar.runtime.async_gate import AsyncGate, Patience, Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall, OnQueued, Place, Served
@@ -30,12 +24,14 @@ from llmservice_sidecar.runtime.drain import ANNOUNCE_S, Drain
 from llmservice_sidecar.runtime.gain import EstimatedGain
 from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.ordering import Ordering
+from llmservice_sidecar.runtime.overtakers import Overtakers
 from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
 from llmservice_sidecar.runtime.predicting import Predicting, model_reports
+from llmservice_sidecar.runtime.queue_span import QueueSpan
 
 __all__ = ["Door", "InferenceCall", "OnQueued", "Pipeline", "Served"]
 
-_FORESEE_EVERY: Final = 8  # of requests without a recorded span: a prediction of the wait is work
+_FORESEE_EVERY: Final = 8  # of requests that are not sampled: a prediction of the wait is work
 
 
 class Pipeline:
@@ -59,6 +55,7 @@ class Pipeline:
         self._numbers = itertools.count(1)
         self._offers = itertools.count()
         self._ids: set[RequestId] = set()
+        self._overtakers = Overtakers()
         self.gain: Final = EstimatedGain(gate, ordering)
         self.drain: Final = Drain(
             in_use=lambda: len(self._ids),
@@ -81,9 +78,7 @@ class Pipeline:
         `parent` is the caller's trace context. `on_queued` is awaited once if the call has to wait.
         Raises the errors of `core.errors`.
         """
-        account = Account.open(call, self._telemetry, door=door, parent=parent)
-        account.span.set_attribute(names.ATTR_POLICY, self._ordering.configured)
-        account.span.set_attribute(names.ATTR_ORDER, self._ordering.served)
+        account = self._open(call, door=door, parent=parent)
         request_id = self._unique(call.request_id)
         self._ids.add(request_id)
         ended_by: BaseException | None = None
@@ -106,7 +101,7 @@ class Pipeline:
         self, call: InferenceCall, error: LLMServiceError, *, door: Door, parent: Context | None
     ) -> None:
         """Account for a call that a door refuses by itself: it never reaches the gate."""
-        Account.open(call, self._telemetry, door=door, parent=parent).close(error)
+        self._open(call, door=door, parent=parent).close(error)
 
     async def predict(self, query: PredictionQuery) -> Prediction:
         """What the predictor says of a query, with its fallbacks. Queues nothing."""
@@ -166,12 +161,15 @@ class Pipeline:
         self, account: Account, request_id: RequestId, on_queued: OnQueued | None
     ) -> AsyncGenerator[Ticket]:
         request = self._request(account, request_id)
-        span = account.child(names.SPAN_QUEUE)
-        sampled = next(self._offers) % _FORESEE_EVERY == 0
-        ticket = Ticket(request=request, foresee=sampled or span.is_recording())
+        queue = QueueSpan(account, limits=self.limits, overtakers=self._overtakers)
+        ticket = Ticket(
+            request=request,
+            foresee=next(self._offers) % _FORESEE_EVERY == 0 or queue.sampled,
+            watch=queue if queue.recorded else None,
+        )
         waiting = True
         # Made before the offer and run after it: the offer does not wait.
-        asking = self._ask(account, ticket, span)
+        asking = self._ask(account, ticket)
         self._ordering.arrived(request_id)
         try:
             async with (
@@ -179,17 +177,16 @@ class Pipeline:
                 self._gate.admit(ticket, patience=self._patience(account), on_queued=on_queued),
             ):
                 waiting = False
-                _describe_wait(span, ticket)
-                account.left_queue(span, ticket)
+                queue.left(ticket, waiting=self._gate.waiting)
                 yield ticket
         except RequestRejected:
+            if waiting:
+                queue.rejected()
             waiting = False
-            span.end()  # it never waited: no figure of waiting
             raise
         finally:
             if waiting:
-                _describe_wait(span, ticket)
-                account.left_queue(span, ticket)
+                queue.left(ticket, waiting=self._gate.waiting)
             if asking is not None:
                 asking.cancel()
             self._ordering.ended(request_id, _sample(account, ticket))
@@ -207,7 +204,20 @@ class Pipeline:
             output_tokens=ticket.output_tokens,
         )
 
-    def _ask(self, account: Account, ticket: Ticket, span: Span) -> asyncio.Task[None] | None:
+    def _open(self, call: InferenceCall, *, door: Door, parent: Context | None) -> Account:
+        account = Account.open(call, self._telemetry, door=door, parent=parent)
+        if account.span.is_recording():
+            ordering = self._ordering
+            account.span.set_attributes(
+                {
+                    names.ATTR_POLICY: ordering.configured,
+                    names.ATTR_ORDER: ordering.served,
+                    names.ATTR_TAIL_WEIGHT: ordering.tail_weight,
+                }
+            )
+        return account
+
+    def _ask(self, account: Account, ticket: Ticket) -> asyncio.Task[None] | None:
         if not self._ordering.learning:
             return None
 
@@ -216,8 +226,6 @@ class Pipeline:
             if account.running_mean and not self._ordering.trust.in_model(account.call.query.model):
                 used = account.running_mean
             self._gate.predicted(ticket, used)
-            if span.is_recording():  # it waits still
-                span.add_event(names.EVENT_REKEY, prediction_attributes(prediction))
 
         return self._predicting.start(account, then=arrived)
 
@@ -262,8 +270,3 @@ def _sample(account: Account, ticket: Ticket) -> Sample | None:
         actual_tokens=ticket.output_tokens / call.slots,
         max_tokens=call.query.max_tokens,
     )
-
-
-def _describe_wait(span: Span, ticket: Ticket) -> None:
-    if ticket.queued is not None and span.is_recording():
-        span.add_event(names.EVENT_OFFER, standing_attributes(ticket.queued))

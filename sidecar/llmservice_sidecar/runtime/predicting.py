@@ -13,9 +13,10 @@ from llmservice_api.status_report import ModelPredictionReport
 from llmservice_sidecar.core.request import Prediction
 from llmservice_sidecar.core.trust import Trust
 from llmservice_sidecar.runtime import telemetry_names as names
-from llmservice_sidecar.runtime.account import Account, prediction_attributes
+from llmservice_sidecar.runtime.account import Account
 from llmservice_sidecar.runtime.history import History
 from llmservice_sidecar.runtime.ports import PredictionQuery, Predictor
+from llmservice_sidecar.runtime.span_attributes import prediction_attributes
 
 _log = logging.getLogger(__name__)
 
