@@ -18,6 +18,7 @@ from fakes.nodes import FakeNodes
 from fakes.rest import Rest
 
 PREFIX = "llmservice_operator"
+_ASKED_AGAIN_S = 45.0  # pods are asked every 30 s, and the first answer of one is news
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +120,9 @@ def answered(operator: LiveOperator) -> int:
 
 
 def at_rest(operator: LiveOperator) -> bool:
-    """Whether nothing waits and nothing has been written for some seconds."""
+    """Whether nothing waits, and nothing was written while every pod has been asked again."""
     before = writes(operator)
-    threading.Event().wait(5)
+    threading.Event().wait(_ASKED_AGAIN_S)
     return metric(operator, f"{PREFIX}_queue_depth") == 0 and writes(operator) == before
 
 
@@ -168,7 +169,7 @@ def change(fleet: Fleet, rng: random.Random, step: int, *, services: int) -> Non
     again = rng.randrange(services)
     fleet.delete(name_of(again))
     eventually(lambda: not fleet.rest.call("GET", fleet.path(name_of(again))).ok)
-    fleet.create(name_of(again), spec_of(again + 1))
+    fleet.create(name_of(again), spec_of(again))
 
 
 def name_of(number: int) -> str:

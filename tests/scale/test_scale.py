@@ -33,7 +33,7 @@ def test_two_thousand_services_serve_and_then_nothing_is_written(plane: ControlP
         assert seen.changed_while_quiet == {}
         assert seen.polls_while_quiet >= 2000
         assert seen.peak_mib < 250
-        assert seen.p99_s < 1
+        assert seen.p99_s <= 1  # the upper bound of the histogram's bucket
         assert "Traceback" not in operator.log.read_text()
         assert operator.stop() == 0
 
