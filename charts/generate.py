@@ -1,4 +1,4 @@
-"""Generates what the chart has copies of (CRD, version) and the tables of its two pages.
+"""Generates the chart's copies (CRD, version), its dashboards and the tables of its two pages.
 
 Run by `make generate`.
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import dashboards
 from describe_values import describe
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -65,6 +66,7 @@ def main() -> int:
         print("error: operator/llmservice_api/__init__.py holds no __version__", file=sys.stderr)
         return 1
     COPY.write_text(chart_crd(CRD.read_text(encoding="utf-8")), encoding="utf-8")
+    dashboards.write(CHART / "dashboards")
     chart = CHART / "Chart.yaml"
     text = with_version(chart.read_text(encoding="utf-8"), version.group(1))
     chart.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fakes.rendered_chart import CHART, ROOT, of_kind, render
@@ -29,7 +30,14 @@ Json = dict[str, Any]
 
 DASHBOARDS: Final = sorted((CHART / "dashboards").glob("*.json"))
 # vLLM 0.32's own and what the sidecar's merge adds to its page; Prometheus' own.
-FOREIGN: Final = {"vllm:kv_cache_usage_perc", names.METRIC_ENGINE_WAITING_RAW, "up"}
+FOREIGN: Final = {
+    "vllm:kv_cache_usage_perc",
+    names.METRIC_ENGINE_WAITING,
+    names.METRIC_ENGINE_WAITING_RAW,
+    "up",
+}
+RUNBOOKS: Final = ROOT / "docs" / "runbooks"
+SECTIONS: Final = ["Meaning", "Impact", "How to look", "Causes and how to mend them"]
 _METRIC: Final = re.compile(
     r"\b(?:llmservice|gen_ai|vllm|process)[a-z0-9_]*(?::[a-z_]+)?_[a-z0-9_]+\b"
 )
@@ -51,7 +59,7 @@ def sidecar() -> set[str]:
     )
     predictor = PredictorReport(
         mode="Enforce", kind="Default", state="Ready", tau=0.5, tau_lower=0.4, tau_upper=0.6,
-        estimated_gain_ratio=0.5, models={"m": model},
+        estimated_gain_ratio=0.5, models={"m": model}, fallbacks={"late": 1},
     )  # fmt: skip
     queue = QueueReport(
         policy="SSJF", order="SSJF", queued_requests=0, queued_tokens=0.0, in_flight_slots=0,
@@ -106,10 +114,10 @@ def test_every_query_names_only_metrics_that_exist(
     sidecar: set[str], operator: set[str], activator: set[str]
 ) -> None:
     queries = list(expressions())
-    assert len(queries) > 40
+    assert len(queries) > 80
     for where, query in queries:
         outside_strings = re.sub(r'"[^"]*"', '""', query)
-        asked = set(_METRIC.findall(outside_strings))
+        asked = set(_METRIC.findall(outside_strings)) - {names.LABEL_MODEL}
         assert asked or "up{" in query, where
         assert asked <= sidecar | operator | activator | FOREIGN, where
 
@@ -135,13 +143,43 @@ def test_alerts_say_what_happened_and_how_bad_it_is() -> None:
     assert len({alert["alert"] for alert in found}) == len(found) >= 7
     for alert in found:
         assert alert["labels"]["severity"] in ("critical", "warning", "info")
-        assert set(alert["annotations"]) == {"summary", "description"}
+        assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
         assert alert["for"]
+
+
+def test_every_alert_leads_to_its_runbook_and_every_runbook_has_an_alert() -> None:
+    found = alerts()
+    for alert in found:
+        url = alert["annotations"]["runbook_url"]
+        assert url.startswith("https://")
+        assert url.endswith(f"/docs/runbooks/{alert['alert']}.md")
+    pages = {path.stem for path in RUNBOOKS.glob("LLMService*.md")}
+    assert pages == {alert["alert"] for alert in found}
+    listed = re.findall(r"\((\w+)\.md\)", (RUNBOOKS / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(pages)
+
+
+def test_every_runbook_says_what_to_do() -> None:
+    for path in RUNBOOKS.glob("LLMService*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith(f"# {path.stem}\n")
+        assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+            assert (RUNBOOKS / target).is_file(), f"{path.name}: {target}"
+
+
+def test_runbooks_can_be_elsewhere() -> None:
+    rule = {"enabled": True, "runbookBaseUrl": "https://wiki.example.com/llm/"}
+    (made,) = of_kind(render({"monitoring": {"prometheusRule": rule}}), "PrometheusRule")
+    (group,) = made["spec"]["groups"]
+    for alert in group["rules"]:
+        url = alert["annotations"]["runbook_url"]
+        assert url == f"https://wiki.example.com/llm/{alert['alert']}.md"
 
 
 def test_page_explains_every_alert_and_no_other() -> None:
     page = (ROOT / "docs" / "chart.md").read_text(encoding="utf-8")
-    explained = re.findall(r"^\| `(LLMService\w+)` \|", page, re.MULTILINE)
+    explained = re.findall(r"^\| \[`(LLMService\w+)`\]\(", page, re.MULTILINE)
     assert sorted(explained) == sorted(alert["alert"] for alert in alerts())
 
 
@@ -164,12 +202,40 @@ def test_dashboard_can_be_imported(path: Path) -> None:
         grid = panel["gridPos"]
         assert grid["x"] + grid["w"] <= 24
         if panel["type"] != "row":
-            assert panel["description"], panel["title"]
+            assert "**When to worry:**" in panel["description"], panel["title"]
             assert panel["targets"], panel["title"]
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=[path.stem for path in DASHBOARDS])
+def test_dashboard_names_no_data_source_of_its_own(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    sources = set(re.findall(r'"uid": "([^"]+)"', text)) - {f"llmservice-{path.stem}"}
+    assert sources == {"${datasource}"}
+    variables = {var["name"] for var in json.loads(text)["templating"]["list"]}
+    assert set(re.findall(r"\$\{?([a-z]+)\b", text)) - {"datasource"} <= variables
+
+
+def test_links_to_traces_ask_for_the_chosen_services_and_time() -> None:
+    links: list[tuple[str, str]] = [
+        (link["url"], path.stem)
+        for path in DASHBOARDS
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]
+        for link in panel.get("fieldConfig", {}).get("defaults", {}).get("links", [])
+    ]
+    assert {stem for _, stem in links} == {"overview", "scheduling", "predictor"}
+    for url, _ in links:
+        panes = parse_qs(urlsplit(url).query)["panes"][0]
+        pane: Json = json.loads(panes)["traces"]
+        (query,) = pane["queries"]
+        assert query["datasource"] == {"type": "tempo", "uid": "${traces}"}
+        assert 'resource.service.name =~ "${llmservice:regex}"' in query["query"]
+        assert pane["range"] == {"from": "${__from}", "to": "${__to}"}
 
 
 def test_dashboards_are_in_config_maps_as_they_lie_in_the_chart() -> None:
-    assert len(DASHBOARDS) == 2
+    stems = [path.stem for path in DASHBOARDS]
+    assert stems == ["operator", "overview", "predictor", "scheduling"]
     maps = of_kind(render({"dashboards": {"enabled": True, "namespace": "grafana"}}), "ConfigMap")
     found = {name: text for item in maps for name, text in item["data"].items()}
     assert {name: json.loads(text) for name, text in found.items()} == {
