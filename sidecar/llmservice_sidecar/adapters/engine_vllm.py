@@ -130,5 +130,7 @@ class _Response:
 
 
 def _unavailable(url: str, error: BaseException) -> EngineUnavailable:
-    text = f"the engine at {url} does not answer ({type(error).__name__}: {error})"
-    return EngineUnavailable(Reason.ENGINE_DOWN, text)
+    # The system's words tell what to do. aiohttp's quote what the engine sent, answers included,
+    # and this text goes into logs and spans.
+    why = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else type(error).__name__
+    return EngineUnavailable(Reason.ENGINE_DOWN, f"the engine at {url} does not answer ({why})")

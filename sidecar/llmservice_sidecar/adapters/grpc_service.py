@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 import traceback
-import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from llmservice_api.status_report import QueueReport
 from opentelemetry.context import Context
 
 from llmservice_sidecar.adapters.callers import Callers
+from llmservice_sidecar.adapters.client_hints import request_id_of
 from llmservice_sidecar.adapters.grpc_answer import AnswerReader
 from llmservice_sidecar.adapters.grpc_auth import text_metadata
 from llmservice_sidecar.adapters.grpc_errors import Call, abort
@@ -151,9 +151,8 @@ class InferenceService(InferenceServiceServicer):
     def _call(
         self, request: pb.GenerateRequest, context: Call, metadata: dict[str, str]
     ) -> InferenceCall:
-        chosen = request.request_id or metadata.get(REQUEST_ID_KEY) or uuid.uuid4().hex
         known = CallContext(
-            request_id=RequestId(chosen),
+            request_id=request_id_of(request.request_id or metadata.get(REQUEST_ID_KEY)),
             timeout_s=_timeout_s(context),
             tenant=self._callers.tenant(metadata),
             priority=request.priority or metadata.get(PRIORITY_HINT),

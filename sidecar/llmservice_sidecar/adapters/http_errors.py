@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -35,8 +36,15 @@ async def in_openai_shape(request: web.Request, handler: Handler) -> web.StreamR
         return response_of(http_error(error), request_id=_id(request))
     except (asyncio.CancelledError, ConnectionError):
         raise
-    except Exception:
-        _log.exception("request %s to %s failed inside the sidecar", _id(request), request.path)
+    except Exception as error:
+        # Its text may hold anything of the request, and so may a path: only kind and place.
+        place = traceback.format_tb(error.__traceback__)
+        _log.error(
+            "request %s failed inside the sidecar: %s at\n%s",
+            _id(request),
+            type(error).__name__,
+            place[-1],
+        )
         internal = LLMServiceError(Reason.INTERNAL, "the sidecar failed; its log says why")
         return response_of(http_error(internal), request_id=_id(request))
 

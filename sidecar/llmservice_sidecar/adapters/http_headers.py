@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Mapping
 from typing import Final
 
+from llmservice_sidecar.adapters.client_hints import request_id_of
 from llmservice_sidecar.adapters.openai_request import CallContext
 from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.request import RequestId
@@ -16,14 +15,11 @@ REQUEST_ID: Final = "X-Request-Id"
 TIMEOUT_MS: Final = "x-request-timeout-ms"
 QUEUE_MS: Final = "x-llmservice-queue-ms"
 MAX_TIMEOUT_MS: Final = 24 * 3600 * 1000
-# Ids go into logs, traces and the engine's own ids: nothing that could be taken for something else.
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
 def request_id(headers: Mapping[str, str]) -> RequestId:
     """The client's id if it is a fit one, else a new one."""
-    given = headers.get(REQUEST_ID, "")
-    return RequestId(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+    return request_id_of(headers.get(REQUEST_ID))
 
 
 def call_context(
