@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Container, Mapping, Sequence
-from typing import Any, Final
+import itertools
+from collections.abc import Container, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from llmservice_api import names
@@ -15,6 +17,7 @@ from llmservice_operator.kinds import DEPLOYMENT, LEADER_WORKER_SET
 from llmservice_operator.kube_json import Manifest, entries, section
 from llmservice_operator.service import Service
 
+_Result = TypeVar("_Result")
 _SCALABLE: Final = frozenset({DEPLOYMENT.kind, LEADER_WORKER_SET.kind})
 _SCALING_MANAGER = f"{names.FIELD_MANAGER}-scaling"
 
@@ -33,14 +36,19 @@ class Applier:
     async def apply_all(
         self, service: Service, manifests: Sequence[Manifest], live: Mapping[ObjectRef, Manifest]
     ) -> tuple[dict[ObjectRef, Manifest], Finding | None]:
-        """The live objects afterwards, and what stopped the work, if anything did."""
+        """The live objects afterwards, and what stopped the work, if anything did.
+
+        What the pods use comes before the workload and what looks at it after; the objects of
+        each stage are applied side by side. Raises ClusterError, when none is under way any more.
+        """
         made: dict[ObjectRef, Manifest] = {}
-        for manifest in manifests:
-            ref = ref_of(manifest)
-            try:
-                made[ref] = await self._apply(service, manifest, live.get(ref))
-            except Refused as refusal:
-                return made, _finding(refusal, ref)
+        for stage in _stages(manifests):
+            attempts = (self._attempt(service, one, live.get(ref_of(one))) for one in stage)
+            results = await _ended(attempts)
+            made |= {ref_of(one): one for one in results if not isinstance(one, Finding)}
+            problem = next((one for one in results if isinstance(one, Finding)), None)
+            if problem is not None:
+                return made, problem
         return made, None
 
     async def prune(
@@ -59,6 +67,14 @@ class Applier:
     def forget(self, key: ServiceKey) -> None:
         """A service is gone: nothing about its objects is worth remembering."""
         self._seen.pop(key, None)
+
+    async def _attempt(
+        self, service: Service, manifest: Manifest, live: Manifest | None
+    ) -> Manifest | Finding:
+        try:
+            return await self._apply(service, manifest, live)
+        except Refused as refusal:
+            return _finding(refusal, ref_of(manifest))
 
     async def _apply(self, service: Service, manifest: Manifest, live: Manifest | None) -> Manifest:
         ref = ref_of(manifest)
@@ -119,6 +135,22 @@ def is_owned(manifest: Manifest, service: Service) -> bool:
         and str(owner.get("apiVersion", "")).startswith(f"{names.GROUP}/")
         for owner in entries(manifest, "metadata", "ownerReferences")
     )
+
+
+async def _ended(work: Iterable[Coroutine[Any, Any, _Result]]) -> list[_Result]:
+    """What came of each; the first error only when nothing is under way any more."""
+    done: list[_Result] = []
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
+
+
+def _stages(manifests: Sequence[Manifest]) -> Iterator[Sequence[Manifest]]:
+    """Runs of what may be applied in any order."""
+    for _, stage in itertools.groupby(manifests, key=lambda one: one["kind"] in _SCALABLE):
+        yield tuple(stage)
 
 
 def _digest(part: Mapping[str, Any]) -> str:

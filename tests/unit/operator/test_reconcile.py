@@ -101,33 +101,6 @@ async def test_a_changed_object_is_applied_again() -> None:
     assert len(cluster.objects[SERVICE]["spec"]["ports"]) == 2
 
 
-async def test_a_status_that_others_write_is_no_reason_to_apply_again() -> None:
-    cluster = FakeCluster(resource())
-    at_work = reconciler(cluster)
-    await at_work.reconcile(KEY)
-    live = cluster.objects[DEPLOYMENT]
-    live["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "1"
-    live["metadata"]["managedFields"] = [{"manager": "kube-controller-manager"}]
-    live["status"] = {"readyReplicas": 1}
-    cluster.put(live)
-    cluster.applied.clear()
-    await at_work.reconcile(KEY)
-    assert DEPLOYMENT not in [ref for ref, _, _ in cluster.applied]
-
-
-@pytest.mark.parametrize(
-    ("part", "left"), [("labels", {names.LABEL_NAME: KEY.name}), ("annotations", {})]
-)
-async def test_metadata_that_others_take_away_comes_back(part: str, left: dict[str, str]) -> None:
-    cluster = FakeCluster(resource())
-    at_work = reconciler(cluster)
-    await at_work.reconcile(KEY)
-    before = cluster.objects[DEPLOYMENT]["metadata"][part]
-    cluster.objects[DEPLOYMENT]["metadata"][part] = left
-    await at_work.reconcile(KEY)
-    assert cluster.objects[DEPLOYMENT]["metadata"][part] == before
-
-
 async def test_a_deleted_object_comes_back() -> None:
     cluster = FakeCluster(resource())
     looks = reconciler(cluster)
