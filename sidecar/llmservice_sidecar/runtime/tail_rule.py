@@ -32,20 +32,14 @@ def is_fault(outcome: Outcome, reason: Reason) -> bool:
 
 
 class TailRule:
-    """Judges every request that ends, and learns from those that are complete.
+    """Judges every request that ends: slow is what takes longer than 99 % of the last 1,000."""
 
-    `slow_s`: what takes longer is slow; None: slower than 99 % of the last 1,000 completed ones.
-    """
-
-    def __init__(self, *, slow_s: float | None = None) -> None:
-        self._slow_s = slow_s
+    def __init__(self) -> None:
         self._seen = SortedWindow(size=WINDOW)
 
     @property
     def slow_s(self) -> float:
         """What takes longer is slow; infinite while too few have been seen."""
-        if self._slow_s is not None:
-            return self._slow_s
         seen = self._seen.ascending
         if len(seen) < MIN_SAMPLES:
             return math.inf
@@ -54,7 +48,7 @@ class TailRule:
     def judge(self, outcome: Outcome, reason: Reason, *, duration_s: float) -> str | None:
         """`ERROR`, `SLOW`, or None: nothing makes this one worth keeping."""
         slow = outcome is not Outcome.REJECTED and duration_s > self.slow_s
-        if outcome is Outcome.COMPLETED and self._slow_s is None:
+        if outcome is Outcome.COMPLETED:
             self._seen.add(duration_s)
         if is_fault(outcome, reason):
             return ERROR
