@@ -44,6 +44,8 @@ CONFIG_DIR: Final = "/etc/llmservice"
 STATIC_CONFIG_FILE: Final = "static.json"
 LIVE_CONFIG_FILE: Final = "live.json"
 
+PATH_QUEUE: Final = "/queue"  # on the admin port: the queue one by one
+
 # On the ops port: what a predictor has learned, for its replicas and for the operator.
 PATH_STATISTICS: Final = "/predictor/statistics"
 PATH_SNAPSHOT: Final = "/predictor/snapshot"

@@ -236,6 +236,7 @@ class App:
             drain_timeout_s=self._static.drain_timeout_s,
             statistics=self._exchange.statistics,
             snapshot=self._exchange.snapshot,
+            queue_view=self.pipeline.queue_view,
         )
         return OpsServer(sources, listen=self._static.listen)
 

@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "a cap lets one too many run",
         "room.py",
-        "return cap is None or self._level_slots[request.priority] + request.slots <= cap",
+        "return cap is None or self._level_slots[request.priority] + also + request.slots <= cap",
         "return cap is None or self._level_slots[request.priority] < cap",
     ),
     Mutant(

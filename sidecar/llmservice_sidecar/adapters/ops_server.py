@@ -1,5 +1,6 @@
 """The ports for machines: 9090 tells how the sidecar is, 127.0.0.1:9091 makes it drain.
 
+9091 also tells the queue one by one: names of tenants and requests are for who may enter the pod.
 Nothing here ever waits for the engine: a probe must answer while the engine hangs.
 """
 
@@ -7,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
 from llmservice_api import names
+from llmservice_api.queue_view import DEFAULT_ROWS, MOST_ROWS, QueueView
 from llmservice_api.sidecar_config import ListenConfig
 from llmservice_api.status_report import StatusReport
 
@@ -25,7 +28,7 @@ class OpsSources:
 
     `metrics` takes an Accept header and gives body and content type. `drain` takes seconds and
     returns True when nothing is left. `statistics` and `snapshot` are what the predictor has
-    learned, as bytes; None: it learns nothing.
+    learned, as bytes; None: it learns nothing. `queue_view` takes a number of rows.
     """
 
     report: Callable[[], StatusReport]
@@ -34,6 +37,7 @@ class OpsSources:
     drain_timeout_s: float
     statistics: Callable[[], Awaitable[bytes | None]]
     snapshot: Callable[[], Awaitable[bytes | None]]
+    queue_view: Callable[[int], QueueView]
 
 
 class OpsServer:
@@ -97,7 +101,10 @@ def ops_app(sources: OpsSources) -> web.Application:
 
 
 def admin_app(sources: OpsSources) -> web.Application:
-    """/drain, for the engine container's preStop: answers when the pod may end."""
+    """/drain, for the engine container's preStop: answers when the pod may end.
+
+    /queue?limit=N, for people: who runs, who waits, and why.
+    """
 
     async def drain(_: web.Request) -> web.Response:
         _log.info("drain asked for; at most %.0f s", sources.drain_timeout_s)
@@ -110,7 +117,15 @@ def admin_app(sources: OpsSources) -> web.Application:
             )
         return _json(msgspec.json.encode({"drained": drained}))
 
+    async def queue(request: web.Request) -> web.Response:
+        given = request.query.get("limit", str(DEFAULT_ROWS))
+        if not (re.fullmatch("[0-9]{1,3}", given) and int(given) <= MOST_ROWS):
+            text = f"limit is {given[:32]!r}; allowed: a number from 0 to {MOST_ROWS}\n"
+            return web.Response(status=400, text=text)
+        return _json(msgspec.json.encode(sources.queue_view(int(given))))
+
     app = web.Application()
+    app.router.add_get(names.PATH_QUEUE, queue)
     # GET too: a preStop of kind httpGet and people with a browser send nothing else.
     app.router.add_get("/drain", drain)
     app.router.add_post("/drain", drain)

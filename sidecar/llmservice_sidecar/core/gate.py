@@ -55,7 +55,7 @@ class Gate:
         self._lanes.grow(limit_slots)
         self._numbers = itertools.count()
         self._overtaking = Overtaking()
-        self._outlook = Outlook(
+        self.outlook = Outlook(
             order=self._order, room=self._room, lanes=self._lanes, overtaking=self._overtaking
         )
         self._closed = False
@@ -107,7 +107,7 @@ class Gate:
         item = Waiting(self._key(request), next(self._numbers), request)
         turn = None if is_full else self._turn_of(item, now)
         if request.deadline_at is not None:
-            late_s = self._outlook.late_s(item, now=now, waits=turn is None)
+            late_s = self.outlook.late_s(item, now=now, waits=turn is None)
             if late_s is not None:
                 return Rejected(Reason.DEADLINE_UNREACHABLE, late_s)
         if turn is not None:
@@ -206,20 +206,20 @@ class Gate:
         item = self._lanes.get(request_id)
         if item is None:
             raise KeyError(f"request id {request_id!r} is not at the gate")
-        return self._outlook.standing(item)
+        return self.outlook.standing(item)
 
     def backlog_s(self, *, now: float) -> float:
         """Predicted seconds until all that is here is done; 0 while costs are unknown."""
-        return self._outlook.backlog_s(now=now)
+        return self.outlook.backlog_s(now=now)
 
     def predicted_wait_s(self, request_id: RequestId, *, now: float) -> float | None:
         """Seconds until a queued request starts, O(n); None while costs are unknown."""
         item = self._lanes.get(request_id)
-        return 0.0 if item is None else self._outlook.wait_s(item, now=now)
+        return 0.0 if item is None else self.outlook.wait_s(item, now=now)
 
     def retry_after_s(self, *, now: float) -> float:
         """When a refused client should come back, from predicted remaining work."""
-        return self._outlook.retry_after_s(now=now)
+        return self.outlook.retry_after_s(now=now)
 
     def _turn_of(self, item: Waiting, now: float) -> Turn | None:
         """The newcomer's turn, if it is the newcomer's and a slot is free."""
@@ -249,8 +249,8 @@ class Gate:
         """Make keys anew if gamma, rates or time have moved too far; the backlog in seconds."""
         if self._order.costs_are_old:
             self._rebuild(now)
-            return self._outlook.backlog_s(now=now)
-        work_s = self._outlook.backlog_s(now=now)
+            return self.outlook.backlog_s(now=now)
+        work_s = self.outlook.backlog_s(now=now)
         if self._order.is_old(work_s=work_s, now=now):
             self._rebuild(now)
         return work_s
@@ -260,7 +260,7 @@ class Gate:
         if costs is not self._order.costs:
             self._room.in_flight.use(costs)
             self._order.use(costs)
-        self._order.look(self._outlook.view(now=now))
+        self._order.look(self.outlook.view(now=now))
         self._key = self._order.keys(self._room)
         self._lanes.rekey(self._key)
 

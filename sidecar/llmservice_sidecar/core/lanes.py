@@ -56,6 +56,15 @@ class Lanes:
         """All that wait, the earliest first."""
         return self._by_id.values()
 
+    @property
+    def slack_tokens(self) -> float:
+        """So far may a tenant be ahead of the least served one of its level, and still go on."""
+        return self._shares.slack_tokens
+
+    def account(self, tenant: str) -> float:
+        """Tokens that the tenant has been charged."""
+        return self._shares.account(tenant)
+
     def grow(self, limit_slots: int) -> None:
         """The limit is so many slots now, and the slack of fair shares grows with it."""
         self._shares.slots = limit_slots

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Final
 
 from llmservice_sidecar.core.decision import Standing
 from llmservice_sidecar.core.eta import predicted_wait_s
-from llmservice_sidecar.core.in_flight import slots_left_s
+from llmservice_sidecar.core.foresight import Foreseen, foresee
+from llmservice_sidecar.core.in_flight import Flight, slots_left_s
 from llmservice_sidecar.core.lanes import Lanes
 from llmservice_sidecar.core.order import Order
 from llmservice_sidecar.core.overtaking import Overtaking
@@ -88,6 +90,32 @@ class Outlook:
             overtaken_by=count,
             overtaken_by_ids=ids,
         )
+
+    def foresee(self, *, now: float, rows: int) -> list[Foreseen]:
+        """The first `rows` of those who wait, in the order in which they would run."""
+        return foresee(self._room, self._lanes, self._order.costs, now=now, rows=rows)
+
+    def overtaken_by(self, item: Waiting) -> int:
+        """How many later arrivals have been admitted while it waits."""
+        return self._overtaking.of(item.number)[0]
+
+    def overtaking_bound_s(self, item: Waiting) -> float | None:
+        """Only arrivals within so many seconds after it can overtake it; None: no promise."""
+        return self._order.overtaking_bound_s(item.request)
+
+    def flights(self, *, rows: int) -> list[Flight]:
+        """The first `rows` of what runs, the earliest admitted first."""
+        return list(islice(self._room.in_flight, rows))
+
+    def left_s(self, flight: Flight, *, now: float) -> float | None:
+        """Predicted seconds until it is done; None while costs are unknown."""
+        costs = self._order.costs
+        return None if costs is None else slots_left_s([flight], costs, now=now)[0]
+
+    @property
+    def running_requests(self) -> int:
+        """How many run."""
+        return len(self._room.in_flight)
 
 
 def own_key(item: Waiting) -> tuple[float, ...]:

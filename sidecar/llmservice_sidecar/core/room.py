@@ -71,7 +71,19 @@ class Room:
 
     def admits(self, request: Request) -> bool:
         """May this request run beside what runs, if it is its turn?"""
-        return self._level_has_room(request) and self._fits(request)
+        return self.level_has_room(request) and self._fits(request)
+
+    def level_has_room(self, request: Request, *, also: int = 0) -> bool:
+        """Its priority's cap leaves room for it, with `also` so many more slots in use."""
+        cap = self.caps.get(request.priority)
+        return cap is None or self._level_slots[request.priority] + also + request.slots <= cap
+
+    def share_has_room(self, request: Request, *, also: int = 0) -> bool:
+        """The share of who has waited too long has room, with `also` more of its slots in use."""
+        # The first may be wider than the share, or it would never be promoted.
+        share = max(1, int(self.limit_slots * PROMOTED_SHARE))
+        promoted_slots = self._promoted_slots + also
+        return not promoted_slots or promoted_slots + request.slots <= share
 
     def next(self, lanes: Lanes, *, now: float) -> Turn | None:
         """Whose turn it is, if there is room; None: nobody's."""
@@ -81,7 +93,7 @@ class Room:
                 return Turn(promoted, promoted=True)
         for level in lanes.levels:
             head = level.head()
-            if self._level_has_room(head.request):
+            if self.level_has_room(head.request):
                 # Nothing overtakes the head: when it does not fit, all wait for it.
                 return Turn(head) if self._fits(head.request) else None
         return None
@@ -95,18 +107,9 @@ class Room:
             request = item.request
             if now - request.arrived_at < after_s:
                 return None
-            if not self.is_wide(request) and self._level_has_room(request):
-                return item if self._share_has_room(request) and self._fits(request) else None
+            if not self.is_wide(request) and self.level_has_room(request):
+                return item if self.share_has_room(request) and self._fits(request) else None
         return None
-
-    def _share_has_room(self, request: Request) -> bool:
-        # The first may be wider than the share, or it would never be promoted.
-        share = max(1, int(self.limit_slots * PROMOTED_SHARE))
-        return not self._promoted_slots or self._promoted_slots + request.slots <= share
-
-    def _level_has_room(self, request: Request) -> bool:
-        cap = self.caps.get(request.priority)
-        return cap is None or self._level_slots[request.priority] + request.slots <= cap
 
     def _fits(self, request: Request) -> bool:
         if self.in_flight.slots + request.slots > self.limit_slots:

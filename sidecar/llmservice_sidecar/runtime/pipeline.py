@@ -8,6 +8,7 @@ import itertools
 from collections.abc import AsyncGenerator
 from typing import Final
 
+from llmservice_api.queue_view import QueueView
 from llmservice_api.sidecar_config import LiveConfig
 from llmservice_api.status_report import PredictorReport, QueueReport
 from opentelemetry.context import Context
@@ -28,6 +29,7 @@ from llmservice_sidecar.runtime.overtakers import Overtakers
 from llmservice_sidecar.runtime.ports import Engine, PredictionQuery
 from llmservice_sidecar.runtime.predicting import Predicting, model_reports
 from llmservice_sidecar.runtime.queue_span import QueueSpan
+from llmservice_sidecar.runtime.queue_view import Moment, queue_view
 
 __all__ = ["Door", "InferenceCall", "OnQueued", "Pipeline", "Served"]
 
@@ -123,6 +125,13 @@ class Pipeline:
             gamma_per_s=gate.gamma_per_s,
             limit_reason=limit.reason,
         )
+
+    def queue_view(self, rows: int) -> QueueView:
+        """The queue one by one: at most `rows` of those who run and of those who wait."""
+        moment = Moment(
+            now=self._telemetry.clock(), report=self.snapshot(), draining=self.drain.draining
+        )
+        return queue_view(self._gate.state.outlook, self._ordering, moment, rows=rows)
 
     def place(self, request_id: RequestId) -> Place | None:
         """Where a request stands; None: none of this id waits here."""

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 from llmservice_api import names
+from llmservice_api.queue_view import GuardView, QueueView, decode_queue_view
 from llmservice_api.sidecar_config import ListenConfig
 from llmservice_api.status_report import (
     EngineReport,
@@ -62,6 +63,18 @@ class Sidecar:
             return False
 
 
+def queue_of(rows: int) -> QueueView:
+    """An empty queue; as many in flight as rows were asked for."""
+    return QueueView(
+        queue=READY.queue,
+        guard=GuardView(mode="Enforce", trusted=True),
+        draining=False,
+        in_flight_requests=rows,
+        in_flight=[],
+        waiting=[],
+    )
+
+
 async def nothing() -> bytes | None:
     return None
 
@@ -77,6 +90,7 @@ async def serving(
         drain_timeout_s=drain_timeout_s,
         statistics=sidecar.statistics,
         snapshot=nothing,
+        queue_view=queue_of,
     )
     server = OpsServer(sources, listen=LOCAL)
     await server.start()
@@ -156,6 +170,34 @@ async def test_drain_is_not_reachable_on_the_ops_port() -> None:
         assert (await http.post(f"{ops}/drain")).status == 404
 
 
+@pytest.mark.parametrize(
+    ("query", "rows"), [("", 20), ("?limit=0", 0), ("?limit=7", 7), ("?limit=256", 256)]
+)
+async def test_the_admin_port_tells_as_many_rows_as_are_asked_for(query: str, rows: int) -> None:
+    async with serving(Sidecar()) as (http, _, admin):
+        response = await http.get(f"{admin}/queue{query}")
+        assert decode_queue_view(await response.read()) == queue_of(rows)
+
+
+@pytest.mark.parametrize("limit", ["257", "-1", "", "x", "1e2", "0000000000257", "\u0663"])
+async def test_a_limit_that_is_none_is_refused_with_what_is_allowed(limit: str) -> None:
+    async with serving(Sidecar()) as (http, _, admin):
+        response = await http.get(f"{admin}/queue", params={"limit": limit})
+        assert response.status == 400
+        assert f"limit is {limit!r}; allowed: a number from 0 to 256" in await response.text()
+
+
+async def test_names_of_requests_are_not_told_on_the_ops_port() -> None:
+    async with serving(Sidecar()) as (http, ops, _):
+        assert (await http.get(f"{ops}/queue")).status == 404
+
+
+def test_a_view_of_another_version_is_refused() -> None:
+    later = msgspec.json.encode(msgspec.structs.replace(queue_of(0), version=2))
+    with pytest.raises(msgspec.ValidationError, match="version 2 is not supported; supported: 1"):
+        decode_queue_view(later)
+
+
 async def test_a_taken_port_is_named() -> None:
     async with serving(Sidecar()) as (_, ops, _admin):
         taken = int(ops.rpartition(":")[2])
@@ -166,6 +208,7 @@ async def test_a_taken_port_is_named() -> None:
             drain_timeout_s=1.0,
             statistics=nothing,
             snapshot=nothing,
+            queue_view=queue_of,
         )
         second = OpsServer(sources, listen=msgspec.structs.replace(LOCAL, ops_port=taken))
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{taken}"):
