@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from llmservice_sidecar.adapters.client_hints import MAX_TENANT_CHARS, tenant_of
+from llmservice_sidecar.adapters.client_hints import (
+    MAX_TENANT_CHARS,
+    request_id_of,
+    tenant_of,
+)
 from llmservice_sidecar.adapters.http_headers import call_context
 from llmservice_sidecar.core.errors import InvalidRequest
 from llmservice_sidecar.core.request import RequestId
@@ -32,6 +36,18 @@ def test_unfit_names_become_short_ones_that_differ(one: str, other: str) -> None
     assert len(made) <= MAX_TENANT_CHARS
     assert made.isascii()
     assert made == tenant_of(one) != tenant_of(other)
+
+
+@pytest.mark.parametrize("given", ["r1", "a/b:c@d+e=f._-", "a" * 128])
+def test_a_fit_request_id_is_kept(given: str) -> None:
+    assert request_id_of(given) == given
+
+
+@pytest.mark.parametrize("given", [None, "", "tell me more", "a\nb", "größe", "a" * 129])
+def test_any_other_request_id_is_made_anew(given: str | None) -> None:
+    made = request_id_of(given)
+    assert made not in {given, request_id_of(given)}
+    assert request_id_of(made) == made
 
 
 def test_headers_say_priority_and_deadline() -> None:
