@@ -111,6 +111,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     slow: Slow
     calibration: Sequence[Calibration]
     engine_spans: int  # head-sampled requests, whose engine told of its own queue
+    kept_at_their_end: int  # slow or failed ones that the head had not sampled: no engine's span
     pressure: Pressure
     order_gain: OrderGain | None
     recommendations: Sequence[Recommendation]
@@ -165,6 +166,7 @@ def analyse(
         slow=slow,
         calibration=judged,
         engine_spans=latency["engine_queue_s"].n,
+        kept_at_their_end=sum(one.kept_at_its_end for one in requests),
         pressure=full,
         order_gain=gain,
         recommendations=recommendations(evidence),

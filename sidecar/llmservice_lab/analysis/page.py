@@ -124,6 +124,12 @@ def _warnings(report: Report) -> str:
         lines.append(f"at {told.cut_off} moments the store would not tell all traces")
     if told.left_out:
         lines.append(f"{told.left_out} requests are outside the time, the service or the limit")
+    if report.kept_at_their_end:
+        lines.append(
+            f"{report.kept_at_their_end} of {report.requests} traces were kept because the request "
+            "was slow or failed: all figures look slower than the service is, and these traces "
+            "have no span of the engine"
+        )
     return "".join(f'<p class="failed">{html.escape(line)}</p>' for line in lines)
 
 

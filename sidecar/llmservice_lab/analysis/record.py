@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from llmservice_sidecar.runtime.tail_rule import HEAD
 
 
 class TracedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -36,6 +37,7 @@ class TracedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prompt_tokens: int | None = None
     max_tokens: int | None = None
     timeout_s: float | None = None  # the client's own limit
+    sampled_by: str = ""  # "head"; "error" or "slow": kept at its end although the head did not
 
     predicted_tokens: float | None = None  # the mean
     predicted_p50: float | None = None
@@ -53,6 +55,7 @@ class TracedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     depth: int | None = None  # how many waited when it came, itself included
     key: float | None = None  # when it left the queue
     gamma_per_s: float | None = None
+    limit_slots: int | None = None  # how many could be in flight when it left the queue
     overtook: int = 0
     overtaken_by: int = 0
     overtaken_by_ids: tuple[str, ...] = ()  # the first eight
@@ -104,6 +107,11 @@ class TracedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.called_s is None or self.engine_ended_s is None:
             return None
         return self.engine_ended_s - self.called_s
+
+    @property
+    def kept_at_its_end(self) -> bool:
+        """Whether the trace is there only because of how the request ended."""
+        return self.sampled_by not in ("", HEAD)
 
     @property
     def completed(self) -> bool:

@@ -39,6 +39,9 @@ def _of_traces(reading: Reading, check: SelfCheck) -> Iterator[str]:
             "depths on their spans): they are sampled, and the load that is replayed is too small; "
             "record at 100 %"
         )
+    kept = sum(one.kept_at_its_end for one in reading.requests)
+    if kept:
+        yield f"{kept} traces were kept because the request was slow or failed; the usual are fewer"
     if told.broken_spans or told.incomplete:
         yield f"{told.broken_spans} spans could not be read, {told.incomplete} traces have no door"
 

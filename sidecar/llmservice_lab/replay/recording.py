@@ -215,9 +215,13 @@ def _max_queued(members: Iterable[TracedRequest]) -> int | None:
 
 def slots_of(members: Iterable[TracedRequest]) -> tuple[int, bool]:
     """The gate's limit, and whether it is sure: what was in flight for most of the time in which
-    somebody waited; where nobody waited only the most that ever was in flight is known."""
+    somebody waited; where nobody waited what most spans say, else the most that ever was in
+    flight."""
     changes: list[tuple[float, int, int]] = []
+    said: Counter[int] = Counter()
     for one in members:
+        if one.limit_slots is not None:
+            said[one.limit_slots] += 1
         if one.queued_s is not None and one.left_queue_s is not None and one.waited:
             changes += [(one.queued_s, 0, 1), (one.left_queue_s, 0, -1)]
         if one.called_s is not None and one.engine_ended_s is not None:
@@ -231,6 +235,8 @@ def slots_of(members: Iterable[TracedRequest]) -> tuple[int, bool]:
         most = max(most, in_flight)
         if waiting > 0 and following[0] > now:
             held_s[in_flight] += following[0] - now
+    if not held_s and said:
+        return said.most_common(1)[0][0], True
     if not held_s:
         return max(most, 1), False
     return max(max(held_s, key=lambda slots: held_s[slots]), 1), True

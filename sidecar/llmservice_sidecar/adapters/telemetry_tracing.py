@@ -35,7 +35,7 @@ from llmservice_sidecar.runtime import telemetry_names as names
 
 _log = logging.getLogger(__name__)
 
-SHUTDOWN_TIMEOUT_S: Final = 2.0
+SHUTDOWN_TIMEOUT_S: Final = 1.5
 EXPORT_TIMEOUT_S: Final = 5.0
 MAX_PENDING_SPANS: Final = 4096
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
@@ -90,10 +90,12 @@ class Tracing:
         closer.start()
         await asyncio.to_thread(closer.join, timeout_s)
         if closer.is_alive():
+            lost = 0 if self._export is None else self._export.abandon()
             _log.warning(
-                "the trace collector did not take the last spans within %.1f s; they are lost: "
+                "the trace collector did not take the last spans within %.1f s; %d are lost: "
                 "check tracing.exporterEndpoint",
                 timeout_s,
+                lost,
             )
 
 
@@ -104,8 +106,9 @@ class SpanExport(SpanProcessor):
     """
 
     def __init__(self, exporter: SpanExporter, *, max_pending: int = MAX_PENDING_SPANS) -> None:
+        self._exporter = _CountingExporter(exporter, done=self._exported)
         self._batches = BatchSpanProcessor(
-            _CountingExporter(exporter, done=self._exported),
+            self._exporter,
             max_queue_size=max_pending,
             schedule_delay_millis=1000,
             max_export_batch_size=min(512, max_pending),
@@ -145,6 +148,12 @@ class SpanExport(SpanProcessor):
     def shutdown(self) -> None:
         """Export what is pending. Blocks up to 30 s when the collector is gone."""
         self._batches.shutdown()
+
+    def abandon(self) -> int:
+        """Break off an export that will not end; how many spans were pending."""
+        pending = self._pending
+        self._exporter.shutdown()
+        return pending
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what is pending now."""

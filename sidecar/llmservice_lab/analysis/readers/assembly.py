@@ -45,6 +45,7 @@ _DOOR: Final = {
     "slots": (names.ATTR_SLOTS, int),
     "prompt_tokens": (names.ATTR_PROMPT_TOKENS, int),
     "timeout_s": (names.ATTR_TIMEOUT_S, float),
+    "sampled_by": (names.ATTR_SAMPLED_BY, str),
     "predicted_tokens": (names.ATTR_PREDICTED, float),
     "predicted_p50": (names.ATTR_PREDICTED_P50, float),
     "predicted_p90": (names.ATTR_PREDICTED_P90, float),
@@ -56,6 +57,7 @@ _QUEUE: Final = {
     "expected_wait_s": (names.ATTR_PREDICTED_WAIT_S, float),
     "key": (names.ATTR_KEY, float),
     "gamma_per_s": (names.ATTR_GAMMA, float),
+    "limit_slots": (names.ATTR_LIMIT_SLOTS, int),
     "overtook": (names.ATTR_OVERTOOK, int),
     "overtaken_by": (names.ATTR_OVERTAKEN_BY, int),
 }
