@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from llmservice_api import __version__
 
-from llmservice_local.commands import bench, demo, predict, replay, report, sim, train, up
+from llmservice_local.commands import bench, demo, predict, queue, replay, report, sim, train, up
 from llmservice_local.commands import eval as evaluation
 from llmservice_local.console import note
 from llmservice_local.errors import CommandError
@@ -32,6 +32,7 @@ Examples:
   llmservice eval --lengths F --predictor default
   llmservice predict "Write a story about a lighthouse keeper."
   llmservice report spans.jsonl              why were requests slow?
+  llmservice queue chat -n team              who waits now, and why?
 """
 
 app = typer.Typer(
@@ -63,14 +64,19 @@ def _options(  # pyright: ignore[reportUnusedFunction] - typer registers it
     del version  # acted upon by its callback before this runs
 
 
-for command in (demo, up, bench, sim, replay, train, evaluation, predict, report):
+for command in (demo, up, bench, sim, replay, train, evaluation, predict, report, queue):
     command.register(app)
 
 
 def main() -> None:
     """Run the command line; exits with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    run(app, name="llmservice")
+
+
+def run(program: typer.Typer, *, name: str) -> None:
+    """Run a program; a known error becomes two lines, the cause and the next step."""
     try:
-        app()
+        program(prog_name=name)
     except CommandError as error:
         if error.detail:
             note(error.detail.rstrip())

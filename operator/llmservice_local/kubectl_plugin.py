@@ -1,0 +1,42 @@
+"""`kubectl llmsvc`: the commands about services on a cluster, as a plugin of kubectl."""
+
+from __future__ import annotations
+
+import typer
+
+from llmservice_local.cli import run
+from llmservice_local.commands import queue
+
+_HELP = """Look into the LLMServices of a cluster.
+
+\b
+Examples:
+  kubectl llmsvc queue chat -n team    who runs, who waits, and why
+"""
+
+app = typer.Typer(
+    name="kubectl llmsvc",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _commands() -> None:  # pyright: ignore[reportUnusedFunction] - else one command has no name
+    pass
+
+
+queue.register(app)
+
+
+def main() -> None:
+    """Run the plugin, which kubectl finds as `kubectl-llmsvc` on the PATH."""
+    run(app, name="kubectl llmsvc")
+
+
+if __name__ == "__main__":
+    main()
