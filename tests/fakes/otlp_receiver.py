@@ -49,6 +49,10 @@ class OtlpReceiver(TraceServiceServicer):
 
     endpoint: str = ""
     raw: list[bytes] = field(default_factory=list[bytes])
+    # Where everything is passed on to, as a collector between programs and a store does.
+    relays: list[Callable[[ExportTraceServiceRequest], object]] = field(
+        default_factory=list[Callable[[ExportTraceServiceRequest], object]]
+    )
     _spans: list[ReceivedSpan] = field(default_factory=list[ReceivedSpan])
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -71,6 +75,8 @@ class OtlpReceiver(TraceServiceServicer):
             self.raw.append(request.SerializeToString())
             self._spans.extend(_spans_of(request))
             self._arrived.notify_all()
+        for relay in self.relays:
+            relay(request)
         return ExportTraceServiceResponse()
 
     def spans(self, trace_id: str | None = None) -> list[ReceivedSpan]:

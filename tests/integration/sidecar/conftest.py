@@ -46,6 +46,7 @@ def engine_latency(otlp: OtlpReceiver) -> Iterator[EngineProcess]:
         environment={
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             "OTEL_EXPORTER_OTLP_TRACES_INSECURE": "true",
+            "OTEL_SERVICE_NAME": "chat-engine",  # as the operator sets it
         },
     )
     with EngineProcess(options) as engine:

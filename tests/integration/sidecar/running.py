@@ -42,6 +42,7 @@ class SidecarProcess:
     static: StaticConfig
     directory: Path
     live: LiveConfig = field(default_factory=LiveConfig)
+    program: tuple[str, ...] = ("-m", "llmservice_sidecar")  # for Python
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,7 @@ class SidecarProcess:
         self.log_path = self.directory / "sidecar.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "llmservice_sidecar", "--config-dir", str(self.directory)],
+                [sys.executable, *self.program, "--config-dir", str(self.directory)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,0 +1,157 @@
+"""A real Jaeger in one process with spans in memory, and its query API."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cluster.tools import ensure
+
+_START_S: Final = 60.0
+_END_S: Final = 10.0
+_ANY: Final = "127.0.0.1:0"
+_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# Ports that nobody here asks; without a value they would be fixed ones.
+_UNUSED: Final = (
+    "admin.http",
+    "collector.grpc-server",
+    "collector.http-server",
+    "collector.otlp.http",
+    "http-server",
+    *(f"processor.{kind}.server" for kind in ("jaeger-binary", "jaeger-compact", "zipkin-compact")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSpan:
+    """One span as Jaeger tells it; ids in hex, `parent` is "" for a root."""
+
+    span_id: str
+    parent: str
+    name: str
+    kind: str  # "server", "client", "internal"
+    service: str
+    tags: dict[str, Any]
+    process: dict[str, Any]  # the resource
+    warnings: tuple[str, ...]  # a parent that is not there, a span sent twice
+    text: str = field(repr=False)  # all of it
+
+
+@dataclass
+class JaegerProcess:
+    """Runs while its `with` block lasts; `endpoint` takes OTLP/gRPC. `directory` has its log."""
+
+    directory: Path
+
+    def __enter__(self) -> Self:
+        program = ensure(["jaeger"])["jaeger"]
+        otlp, query, query_grpc = _free_ports(3)
+        self.endpoint = f"http://127.0.0.1:{otlp}"
+        self._query = f"http://127.0.0.1:{query}"
+        ports = [f"--{name}{_flag(name)}={_ANY}" for name in _UNUSED]
+        command = [
+            str(program),
+            *ports,
+            "--collector.otlp.enabled=true",
+            f"--collector.otlp.grpc.host-port=127.0.0.1:{otlp}",
+            f"--query.http-server.host-port=127.0.0.1:{query}",
+            f"--query.grpc-server.host-port=127.0.0.1:{query_grpc}",
+        ]
+        with (self.directory / "jaeger.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            self._await_answers(otlp)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def get(self, path: str, parameters: Mapping[str, str] | None = None) -> list[Any]:
+        """What the query API answers under `data`."""
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        with _DIRECT.open(f"{self._query}{path}{query}", timeout=60) as reply:
+            return json.loads(reply.read())["data"] or []
+
+    def traces(self, service: str, **tags: str) -> dict[str, list[StoredSpan]]:
+        """The traces with a span of `service` that has these tags, by trace id."""
+        asked = {"service": service, "limit": "10000"}
+        if tags:
+            asked["tags"] = json.dumps(tags)
+        return {one["traceID"]: spans_of(one) for one in self.get("/api/traces", asked)}
+
+    def _await_answers(self, otlp: int) -> None:
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                self.get("/api/services")
+                with socket.create_connection(("127.0.0.1", otlp), timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        log = (self.directory / "jaeger.log").read_text(errors="replace")
+        raise AssertionError(f"Jaeger does not answer within {_START_S} s; log:\n{log[-3000:]}")
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def spans_of(trace: dict[str, Any]) -> list[StoredSpan]:
+    """The spans of a trace of the query API."""
+    processes = trace["processes"]
+    return [_span(span, processes[span["processID"]]) for span in trace["spans"]]
+
+
+def _span(span: dict[str, Any], process: dict[str, Any]) -> StoredSpan:
+    parents = [one["spanID"] for one in span["references"] if one["refType"] == "CHILD_OF"]
+    tags = {tag["key"]: tag["value"] for tag in span["tags"]}
+    return StoredSpan(
+        span_id=span["spanID"],
+        parent=parents[0] if parents else "",
+        name=span["operationName"],
+        kind=tags.get("span.kind", ""),
+        service=process["serviceName"],
+        tags=tags,
+        process={tag["key"]: tag["value"] for tag in process["tags"]},
+        warnings=tuple(span["warnings"] or ()),
+        text=json.dumps(span),
+    )
+
+
+def _flag(name: str) -> str:
+    return "-host-port" if name.startswith("processor.") else ".host-port"
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
