@@ -17,7 +17,9 @@ class Kind:
     """One kind of the API. An optional one is served only where its CRD is installed.
 
     `selector` finds the ones that may be ours; others copy the label of an object to what they
-    make from it.
+    make from it. `suffixes` are what the names of ours have after the service's: by name the API
+    server finds one object at once, by label it looks at all of the namespace. None: ours have
+    names of all sorts.
     """
 
     api_version: str
@@ -25,6 +27,7 @@ class Kind:
     plural: str
     optional: bool = False
     selector: str = names.LABEL_NAME
+    suffixes: tuple[str, ...] | None = ("",)
 
     @property
     def group(self) -> str:
@@ -36,14 +39,28 @@ class Kind:
         """The version without the group."""
         return self.api_version.rpartition("/")[2]
 
+    def names_of(self, service: str) -> tuple[str | None, ...]:
+        """What a service's objects of this kind are called; only None where it may be anything."""
+        if self.suffixes is None:
+            return (None,)
+        return tuple(f"{service}{suffix}" for suffix in self.suffixes)
 
-SERVICE: Final = Kind(api_version="v1", kind="Service", plural="services")
+
+HEADLESS_SUFFIX: Final = "-headless"
+CONFIG_SUFFIX: Final = "-config"
+NODES_SUFFIX: Final = "-nodes"
+ACTIVATOR_SUFFIX: Final = "-activator"
+
+SERVICE: Final = Kind(
+    api_version="v1", kind="Service", plural="services", suffixes=("", HEADLESS_SUFFIX)
+)
 DEPLOYMENT: Final = Kind(api_version="apps/v1", kind="Deployment", plural="deployments")
 LEADER_WORKER_SET: Final = Kind(
     api_version="leaderworkerset.x-k8s.io/v1",
     kind="LeaderWorkerSet",
     plural="leaderworkersets",
     optional=True,
+    suffixes=(NODES_SUFFIX,),
 )
 HORIZONTAL_POD_AUTOSCALER: Final = Kind(
     api_version="autoscaling/v2",
@@ -59,6 +76,7 @@ ENDPOINT_SLICE: Final = Kind(
     plural="endpointslices",
     # Kubernetes makes its own from our Services, with our label on them.
     selector=f"{names.LABEL_NAME},endpointslice.kubernetes.io/managed-by={names.FIELD_MANAGER}",
+    suffixes=(ACTIVATOR_SUFFIX,),
 )
 NETWORK_POLICY: Final = Kind(
     api_version="networking.k8s.io/v1", kind="NetworkPolicy", plural="networkpolicies"
@@ -88,12 +106,17 @@ POD_MONITOR: Final = Kind(
     optional=True,
 )
 
-POD: Final = Kind(api_version="v1", kind="Pod", plural="pods")
+POD: Final = Kind(api_version="v1", kind="Pod", plural="pods", suffixes=None)
 
 OWNED: Final = (
     Kind(api_version="v1", kind="ServiceAccount", plural="serviceaccounts"),
-    Kind(api_version="v1", kind="ConfigMap", plural="configmaps"),
-    Kind(api_version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims"),
+    Kind(api_version="v1", kind="ConfigMap", plural="configmaps", suffixes=(CONFIG_SUFFIX,)),
+    Kind(
+        api_version="v1",
+        kind="PersistentVolumeClaim",
+        plural="persistentvolumeclaims",
+        suffixes=None,
+    ),
     SERVICE,
     ENDPOINT_SLICE,
     NETWORK_POLICY,

@@ -67,9 +67,14 @@ class KubernetesCluster:
         return await self._call("GET", _path(ref))
 
     async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything with the service's label."""
-        kinds = self._capabilities.watched()
-        lists = await asyncio.gather(*(self._list(kind, key) for kind in kinds))
+        """Everything with the service's label, and a name that ours may have."""
+        lists = await asyncio.gather(
+            *(
+                self._list(kind, key, name=name)
+                for kind in self._capabilities.watched()
+                for name in kind.names_of(key.name)
+            )
+        )
         return [item for items in lists for item in items]
 
     async def apply(
@@ -120,12 +125,17 @@ class KubernetesCluster:
                 return
 
     async def list_selected(
-        self, kind: Kind, namespace: str, *, selector: str
+        self, kind: Kind, namespace: str, *, selector: str, name: str | None = None
     ) -> Sequence[Manifest]:
-        """What a label selector finds in the namespace, in all when it is empty."""
+        """What a label selector finds in the namespace, in all when it is empty.
+
+        With `name` it is that one object or nothing.
+        """
         path = _collection(kind, namespace)
-        found = await self._call("GET", path, query=[("labelSelector", selector)])
-        return entries(found, "items")
+        query = [("labelSelector", selector)]
+        if name is not None:
+            query.append(("fieldSelector", f"metadata.name={name}"))
+        return entries(await self._call("GET", path, query=query), "items")
 
     async def follow(
         self, kind: Kind, namespace: str, *, selector: str
@@ -147,9 +157,9 @@ class KubernetesCluster:
                 del objects[changed["metadata"]["uid"]]
             yield tuple(objects.values())
 
-    async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
+    async def _list(self, kind: Kind, key: ServiceKey, *, name: str | None) -> list[Manifest]:
         selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
-        found = await self.list_selected(kind, key.namespace, selector=selector)
+        found = await self.list_selected(kind, key.namespace, selector=selector, name=name)
         # The API server leaves both out of a list's items.
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found]
 

@@ -12,6 +12,7 @@ from llmservice_api import names
 from llmservice_api.spec import Spec, SpecError, encode_spec, parse_spec
 
 from llmservice_operator.defaults import NO_DEFAULTS, Defaults
+from llmservice_operator.kinds import CONFIG_SUFFIX, NODES_SUFFIX
 from llmservice_operator.kube_json import Manifest, section
 
 RENDERING_VERSION = 2
@@ -75,12 +76,12 @@ class Service:
 
         A LeaderWorkerSet makes a headless Service of its own name, which must not be ours.
         """
-        return self.name if self.spec.parallelism.nodes == 1 else f"{self.name}-nodes"
+        return self.name if self.spec.parallelism.nodes == 1 else f"{self.name}{NODES_SUFFIX}"
 
     @property
     def config_map(self) -> str:
         """The ConfigMap that is mounted into every sidecar."""
-        return f"{self.name}-config"
+        return f"{self.name}{CONFIG_SUFFIX}"
 
     @property
     def snapshot_map(self) -> str:
