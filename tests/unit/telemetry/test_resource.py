@@ -1,0 +1,70 @@
+"""The resource of every span: complete from what the operator puts into the pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from llmservice_api.sidecar_config import TracingConfig
+from llmservice_sidecar.adapters.telemetry_tracing import make_tracing
+from opentelemetry.sdk.trace import ReadableSpan
+
+GOLDEN: Final = Path(__file__).parents[2] / "golden" / "manifests"
+
+
+def sidecars(manifest: Path) -> Iterator[dict[str, Any]]:
+    """The sidecar's container in every pod template, wherever that is."""
+
+    def found(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            for container in node.get("initContainers") or ():
+                if container["name"] == "sidecar":
+                    yield container
+            for value in node.values():
+                yield from found(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from found(item)
+
+    for document in yaml.safe_load_all(manifest.read_text()):
+        yield from found(document)
+
+
+# One of them is refused, and has no pod.
+WITH_A_POD: Final = [path for path in sorted(GOLDEN.glob("*.yaml")) if [*sidecars(path)]]
+
+
+@pytest.mark.parametrize("manifest", WITH_A_POD, ids=lambda path: path.stem)
+async def test_the_pod_tells_the_sidecar_all_that_the_resource_needs(
+    manifest: Path, tmp_path: Path
+) -> None:
+    for container in sidecars(manifest):
+        environ = {
+            entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"]
+            for entry in container["env"]
+            if "fieldRef" in entry.get("valueFrom", {})
+        }
+        config = TracingConfig(exporter="otlp-file", exporter_endpoint=str(tmp_path / "spans"))
+        tracing = make_tracing(config, service="chat", namespace="team", environ=environ)
+        span = tracing.tracer.start_span("work")
+        assert isinstance(span, ReadableSpan)
+        told = dict(span.resource.attributes)
+        await tracing.close()
+        assert told.pop("service.version")
+        assert told == {
+            "service.name": "chat",
+            "service.namespace": "team",
+            "service.instance.id": "metadata.name",
+            "k8s.pod.name": "metadata.name",
+            "k8s.pod.uid": "metadata.uid",
+            "k8s.namespace.name": "metadata.namespace",
+            "k8s.node.name": "spec.nodeName",
+            "k8s.container.name": "sidecar",
+        }
+
+
+def test_pods_were_found() -> None:
+    assert len(WITH_A_POD) > 5
