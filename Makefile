@@ -46,8 +46,8 @@ check-generated: generate
 golden: sync  ## Rewrite the golden manifests; review the diff
 	@$(RUN) python tests/golden/update.py
 
-tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...)
-	@cd tests && $(RUN) python -m cluster.tools control-plane
+tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...) and Prometheus
+	@cd tests && $(RUN) python -m cluster.tools control-plane monitoring
 
 engine: sync  ## Create the CPU engine's own environment (vLLM)
 	@$(RUN) python -m llmservice_lab.engine.environment

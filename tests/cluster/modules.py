@@ -104,6 +104,21 @@ def _containerd() -> Module:
     )
 
 
+def _prometheus() -> Module:
+    path = "github.com/prometheus/prometheus"
+    programs = ("prometheus", "promtool")
+    return Module(
+        name="prometheus",
+        path=path,
+        packages={program: f"{path}/cmd/{program}" for program in programs},
+        probe=dict.fromkeys(programs, ("--version",)),
+        minutes=6,
+        ldflags="-X github.com/prometheus/common/version.Version={version}",
+        # Targets come from files and no web page is looked at: half of the packages stay out.
+        tags="remove_all_sd",
+    )
+
+
 def _single(program: str, path: str, package: str, probe: str, minutes: float) -> Module:
     return Module(
         name=program,
@@ -122,6 +137,7 @@ MODULES: Final = (
     _single("grpcurl", "github.com/fullstorydev/grpcurl", "/cmd/grpcurl", "-version", 0.6),
     _single("actionlint", "github.com/rhysd/actionlint", "/cmd/actionlint", "-version", 0.3),
     _single("jaeger", "github.com/jaegertracing/jaeger", "/cmd/all-in-one", "version", 2.5),
+    _prometheus(),
 )
 
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
@@ -135,6 +151,7 @@ NODE: Final = (
     "ctr",
     "coredns",
 )
+MONITORING: Final = ("prometheus", "promtool")
 E2E: Final = (*NODE, "jaeger", "grpcurl")
 
 

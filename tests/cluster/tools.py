@@ -3,7 +3,7 @@
 Order for each program: KUBEBUILDER_ASSETS and PATH (same minor version), the cache, the official
 download, a build with Go. Safe to run several times at once: a lock makes the others wait.
 
-    python -m cluster.tools [control-plane | node | e2e | PROGRAM ...]
+    python -m cluster.tools [control-plane | monitoring | node | e2e | PROGRAM ...]
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ from pathlib import Path
 from typing import Final
 
 from cluster.golang import GoMissingError, find_go
-from cluster.modules import CONTROL_PLANE, E2E, NODE, Module, module_of
+from cluster.modules import CONTROL_PLANE, E2E, MONITORING, NODE, Module, module_of
 
-GROUPS: Final = {"control-plane": CONTROL_PLANE, "node": NODE, "e2e": E2E}
+GROUPS: Final = {
+    "control-plane": CONTROL_PLANE,
+    "monitoring": MONITORING,
+    "node": NODE,
+    "e2e": E2E,
+}
 _DOWNLOAD_TIMEOUT_S: Final = 4.0
 _PROGRESS_EVERY_S: Final = 15.0
 
