@@ -86,7 +86,9 @@ async def load(
     metrics: list[str] = []
     async with TcpLink(engine.port) as link, aiohttp.ClientSession(connector=connector) as session:
         static = msgspec.structs.replace(
-            static_config(engine, OtlpReceiver(), engine_url=link.url), tracing=tracing
+            static_config(engine, OtlpReceiver(), engine_url=link.url),
+            tracing=tracing,
+            drain_timeout_s=120.0,
         )
         for name in ("first", "drained"):
             process = SidecarProcess(static, directory / name, live)
