@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import aiohttp
@@ -22,16 +23,26 @@ from llmservice_local.queue_sources import ANSWER_WITHIN_S, Replica, queue_path,
 
 _RIGHTS: Final = "docs/cli.md#queue has the ClusterRole that this needs"
 _AT_ONCE: Final = 16  # port forwardings
+_API_WITHIN_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """The official client twice: for calls, and for port forwarding."""
+
+    plain: client.ApiClient
+    websocket: WsApiClient
 
 
 class ClusterSource:
-    """The pods of one LLMService."""
+    """The pods of one LLMService; each has `within_s` seconds to answer."""
 
-    def __init__(self, api: client.ApiClient, ws: WsApiClient, *, service: str, namespace: str):
-        self._api = cast("Any", api)  # the generated client is untyped
-        self._ws = ws
+    def __init__(self, clients: Clients, *, service: str, namespace: str, within_s: float) -> None:
+        self._ws = clients.websocket
+        self._api = cast("Any", clients.plain)  # the generated client is untyped
         self._service = service
         self._namespace = namespace
+        self._within_s = within_s
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def read(self, rows: int) -> Sequence[Replica]:
@@ -81,7 +92,7 @@ class ClusterSource:
 
     async def _ask(self, pod: str, rows: int) -> Replica:
         try:
-            async with self._room, asyncio.timeout(ANSWER_WITHIN_S):
+            async with self._room, asyncio.timeout(self._within_s):
                 status, body = await forwarded_get(
                     self._ws,
                     namespace=self._namespace,
@@ -90,7 +101,7 @@ class ClusterSource:
                     path=queue_path(rows),
                 )
         except TimeoutError:
-            return silent(pod)
+            return silent(pod, self._within_s)
         except aiohttp.WSServerHandshakeError as error:
             if error.status in {401, 403}:
                 text = f"no right to forward ports of pods ({error.status}); {_RIGHTS}"
@@ -110,7 +121,7 @@ class ClusterSource:
                 header_params={"Accept": "application/json"},
                 auth_settings=["BearerToken"],
             )
-            response = await self._api.call_api(*prepared, _request_timeout=ANSWER_WITHIN_S)
+            response = await self._api.call_api(*prepared, _request_timeout=_API_WITHIN_S)
             text: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             host = self._api.configuration.host
@@ -126,7 +137,12 @@ class ClusterSource:
 
 @asynccontextmanager
 async def cluster_source(
-    service: str, *, namespace: str | None, context: str | None, kubeconfig: str | None
+    service: str,
+    *,
+    namespace: str | None,
+    context: str | None,
+    kubeconfig: str | None,
+    within_s: float = ANSWER_WITHIN_S,
 ) -> AsyncGenerator[ClusterSource]:
     """Connect; `namespace` None: the context's own. Raises CommandError without a cluster."""
     settings = client.Configuration()
@@ -140,11 +156,12 @@ async def cluster_source(
             namespace = _context_namespace(path, context)
     except (config.ConfigException, OSError) as error:
         raise CommandError(
-            f"no cluster to ask: {error}",
+            f"no cluster to ask: kubeconfig {path or '~/.kube/config'}: {error}",
             next_step="--kubeconfig and --context name one; --url asks a sidecar without a cluster",
         ) from error
     async with client.ApiClient(settings) as api, WsApiClient(settings) as ws:
-        yield ClusterSource(api, ws, service=service, namespace=namespace)
+        clients = Clients(api, ws)
+        yield ClusterSource(clients, service=service, namespace=namespace, within_s=within_s)
 
 
 def _context_namespace(path: str | None, context: str | None) -> str:

@@ -93,6 +93,6 @@ def replica_of(name: str, status: int, body: bytes) -> Replica:
         return Replica(name=name, error=f"its answer cannot be read: {error}")
 
 
-def silent(name: str) -> Replica:
+def silent(name: str, within_s: float) -> Replica:
     """One that did not answer in time."""
-    return Replica(name=name, error=f"no answer within {ANSWER_WITHIN_S:g} s")
+    return Replica(name=name, error=f"no answer within {within_s:g} s")

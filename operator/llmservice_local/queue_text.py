@@ -134,16 +134,15 @@ def _running_columns(*, wide: bool, several: bool) -> list[_Column[_Of[RunningRo
         _Column("OF P50/P90", lambda of: _length(of.row.predicted), right=True),
         _Column("ENDS IN", lambda of: seconds(of.row.ends_in_s), right=True),
     ]
-    if wide:
-        columns += [
-            _Column("PREDICTED BY", lambda of: of.row.predicted.source, 20),
-            _Column("PROMPT", lambda of: str(of.row.prompt_tokens), right=True),
-            _Column("SLOTS", lambda of: str(of.row.slots), right=True),
-            _Column("PRIO", lambda of: str(of.row.priority), right=True),
-            _Column("WAITED", lambda of: seconds(of.row.waited_s), right=True),
-            _Column("REMARK", lambda of: "promoted: waited too long" if of.row.promoted else ""),
-        ]
-    return columns
+    details: list[_Column[_Of[RunningRow]]] = [
+        _Column("PREDICTED BY", lambda of: of.row.predicted.source, 20),
+        _Column("PROMPT", lambda of: str(of.row.prompt_tokens), right=True),
+        _Column("SLOTS", lambda of: str(of.row.slots), right=True),
+        _Column("PRIO", lambda of: str(of.row.priority), right=True),
+        _Column("WAITED", lambda of: seconds(of.row.waited_s), right=True),
+        _Column("REMARK", lambda of: "promoted: waited too long" if of.row.promoted else ""),
+    ]
+    return [*columns, *details] if wide else columns
 
 
 def _waiting_columns(*, wide: bool, several: bool) -> list[_Column[_Of[WaitingRow]]]:
@@ -156,16 +155,15 @@ def _waiting_columns(*, wide: bool, several: bool) -> list[_Column[_Of[WaitingRo
         _Column("P50/P90", lambda of: _length(of.row.predicted), right=True),
         _Column("STARTS", lambda of: seconds(of.row.starts_in_s), right=True),
     ]
-    if wide:
-        columns += [
-            _Column("PREDICTED BY", lambda of: of.row.predicted.source, 20),
-            _Column("PRIO", lambda of: str(of.row.priority), right=True),
-            _Column("KEY", lambda of: _key(of.row.key), 16, right=True),
-            _Column("OVERTAKEN", lambda of: f"{of.row.overtaken_by}x", right=True),
-            _Column("OVERTAKABLE", lambda of: _overtakable(of.row.overtakable_s), right=True),
-            _Column("DEADLINE", lambda of: seconds(of.row.deadline_in_s), right=True),
-        ]
-    return [*columns, _Column("WHY NOT NOW", _why)]
+    details: list[_Column[_Of[WaitingRow]]] = [
+        _Column("PREDICTED BY", lambda of: of.row.predicted.source, 20),
+        _Column("PRIO", lambda of: str(of.row.priority), right=True),
+        _Column("KEY", lambda of: _key(of.row.key), 16, right=True),
+        _Column("OVERTAKEN", lambda of: f"{of.row.overtaken_by}x", right=True),
+        _Column("OVERTAKABLE", lambda of: _overtakable(of.row.overtakable_s), right=True),
+        _Column("DEADLINE", lambda of: seconds(of.row.deadline_in_s), right=True),
+    ]
+    return [*columns, *(details if wide else []), _Column("WHY NOT NOW", _why)]
 
 
 def _pod(of: _Of[RunningRow] | _Of[WaitingRow]) -> str:
