@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from llmservice_api import __version__
 
-COMMANDS = ("demo", "up", "bench", "sim", "train", "eval", "predict")
+COMMANDS = ("demo", "up", "bench", "sim", "train", "eval", "predict", "queue")
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
