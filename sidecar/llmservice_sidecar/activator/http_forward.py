@@ -85,7 +85,10 @@ class HttpReplicas:
                 trace_request_ctx=written,
             )
         except _BROKEN as error:
-            raise ReplicaFailed(f"{address}: {error or type(error).__name__}") from error
+            # The system's words say what is wrong; aiohttp's may quote what was sent, and are logged.
+            kind = type(error).__name__
+            why = str(error) or kind if isinstance(error, OSError) else kind
+            raise ReplicaFailed(f"{address}: {why}") from error
         try:
             yield response
         finally:
