@@ -85,7 +85,7 @@ class HttpReplicas:
                 trace_request_ctx=written,
             )
         except _BROKEN as error:
-            # The system's words say what is wrong; aiohttp's may quote what was sent, and are logged.
+            # It is logged: the system's words say what is wrong, aiohttp's may quote what was sent.
             kind = type(error).__name__
             why = str(error) or kind if isinstance(error, OSError) else kind
             raise ReplicaFailed(f"{address}: {why}") from error
