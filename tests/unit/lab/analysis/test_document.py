@@ -138,3 +138,12 @@ def _floats(found: object) -> list[float]:
             return [value for item in found for value in _floats(item)]  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType] - JSON
         case _:
             return []
+
+
+def test_traces_that_are_there_for_their_end_are_counted_and_those_of_the_head_are_not() -> None:
+    by = ("slow", "error", "head", "")
+    some = [
+        msgspec.structs.replace(one, sampled_by=by[number % 4]) for number, one in enumerate(BUSY)
+    ]
+    assert report(some).kept_at_their_end == len(BUSY) // 2
+    assert FOUND.kept_at_their_end == 0

@@ -98,5 +98,13 @@ def test_what_could_not_be_read_is_said_at_the_top() -> None:
     assert "1 requests lack the span of the door" in text
 
 
+def test_traces_that_are_there_for_their_end_are_said_at_the_top() -> None:
+    slow = [msgspec.structs.replace(one, sampled_by="slow") for one in REQUESTS[:7]]
+    text = page([*slow, *REQUESTS[7:]])
+    said = f"7 of {len(REQUESTS)} traces were kept because the request was slow or failed"
+    assert text.index(said) < text.index("<svg")
+    assert "were kept because" not in page(REQUESTS)
+
+
 def test_one_request_makes_a_page() -> None:
     Structure(page(REQUESTS[:1]))

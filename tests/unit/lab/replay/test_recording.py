@@ -143,6 +143,13 @@ def test_the_limit_is_what_was_in_flight_while_somebody_waited() -> None:
     assert calm.slots < SLOTS
 
 
+def test_where_nobody_waited_the_limit_is_what_the_spans_say() -> None:
+    calm = traces_of(Simulated(count=200, load=0.1))
+    told = [msgspec.structs.replace(one, limit_slots=SLOTS) for one in calm]
+    stretch = one_stretch(told)
+    assert (stretch.slots, stretch.slots_are_sure) == (SLOTS, True)
+
+
 def test_too_few_answers_are_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="20 in stretches of fewer than 30 answers"):
         recording_of(BASE[:20])
