@@ -60,9 +60,9 @@ def loaded(
         ledger = Ledger(jaeger.endpoint)
         try:
             metrics = asyncio.run(load(engine_latency, jaeger, ledger, directory))
+            traces = arrived(jaeger, ledger)
         finally:
             ledger.close()
-        traces = arrived(jaeger, ledger)
         yield Loaded(jaeger, ledger.sent, metrics, traces)
 
 
