@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Generator
 from typing import Any, Final
@@ -139,6 +140,17 @@ def test_pods_carry_no_token_of_the_api_server(
     selector = f"{names.LABEL_NAME}={SERVICE}"
     (pod,) = kube.get("pods", "-n", namespace, "-l", selector)["items"]
     assert not [v for v in pod["spec"]["volumes"] if "projected" in v]
+
+
+def test_queue_is_read_through_port_forwarding(
+    kube: Kube, namespace: str, ready_after_s: float
+) -> None:
+    command = [sys.executable, "-m", "llmservice_local", "queue", SERVICE, "-n", namespace]
+    options = [f"--kubeconfig={kube.kubeconfig}", "--json", "-"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    (replica,) = json.loads(done.stdout)["replicas"]
+    assert replica["error"] == ""
+    assert replica["view"]["queue"]["limit_slots"] >= 1
 
 
 def test_operator_may_not_read_secrets(kube: Kube, operator: str) -> None:

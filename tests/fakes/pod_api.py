@@ -105,7 +105,7 @@ def kubeconfig(directory: Path, server: str) -> Path:
     """A kubeconfig for this server, without credentials."""
     path = directory / "kubeconfig"
     context = {"cluster": "c", "user": "u", "namespace": "team"}
-    config = {
+    config: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "x",
