@@ -100,7 +100,13 @@ def _queued(replica: Replica) -> str:
 
 
 def _backlog(replica: Replica) -> str:
-    return _figure(replica, lambda view: seconds(view.queue.backlog_s))
+    # 0 while requests are here: what they cost is not known yet.
+    return _figure(
+        replica,
+        lambda view: seconds(
+            None if view.in_flight_requests and not view.queue.backlog_s else view.queue.backlog_s
+        ),
+    )
 
 
 def _order(replica: Replica) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
@@ -92,10 +93,8 @@ def queue(  # noqa: PLR0913 - every option is a parameter
     if not live:
         asyncio.run(_show_once(place, limit=limit, json=json))
         return
-    try:
+    with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how a live view ends
         asyncio.run(_show_live(place, limit=limit, interval_s=interval))
-    except KeyboardInterrupt:
-        return  # how a live view ends
 
 
 async def _show_once(place: _Place, *, limit: int, json: str | None) -> None:
@@ -110,6 +109,10 @@ async def _show_live(place: _Place, *, limit: int, interval_s: float) -> None:
     from rich.live import Live  # noqa: PLC0415 - keeps --help fast
     from rich.text import Text  # noqa: PLC0415
 
+    this = asyncio.current_task()
+    assert this is not None
+    # By the loop: Python's own handler can come in the middle of one of the loop's steps.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, this.cancel)
     async with _source(place) as source:
         replicas = await _read(source, limit)
         if not sys.stdout.isatty():
@@ -167,7 +170,7 @@ async def _read(source: QueueSource, rows: int) -> Sequence[Replica]:
     raise CommandError(f"no pod of {len(replicas)} answered", next_step=step, detail=told)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _source(place: _Place) -> AsyncGenerator[QueueSource]:
     if place.url is not None:
         from llmservice_local.queue_sources import UrlSource  # noqa: PLC0415 - aiohttp

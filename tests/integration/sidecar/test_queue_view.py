@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -104,11 +105,30 @@ async def command(sidecar: SidecarProcess, *arguments: str) -> str:
     return said.decode()
 
 
+async def watched(sidecar: SidecarProcess) -> tuple[int, str]:
+    """Watch for two looks, then Ctrl-C: how it ended, and what it said of errors."""
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "llmservice_local", "queue", "--url", sidecar.admin],
+        *["--watch", "--interval", "0.2"],
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    looks = 0
+    while looks < 2:
+        looks += b"5 waiting" in await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, errors.decode()
+
+
 async def test_who_runs_and_who_waits_is_told_while_they_do(tmp_path: Path) -> None:
     async with busy(tmp_path) as sidecar:
         replicas = await UrlSource(sidecar.admin).read(MOST_ROWS)
         printed = await command(sidecar, "--limit", "3")
         (told,) = json.loads(await command(sidecar, "--json", "-"))["replicas"]
+        assert await watched(sidecar) == (0, "")
         async with aiohttp.ClientSession() as session:
             assert (await session.get(f"{sidecar.ops}/queue")).status == 404
     view = replicas[0].view

@@ -103,6 +103,13 @@ def test_nothing_to_show_is_the_pods_alone() -> None:
     assert not [line for line in lines if line.startswith(("In flight", "Waiting"))]
 
 
+def test_a_backlog_that_nobody_knows_is_a_dash() -> None:
+    report = msgspec.structs.replace(BUSY.queue, backlog_s=0.0)
+    unknown = msgspec.structs.replace(BUSY, queue=report)
+    lines = queue_lines("chat", [Replica(name="a", view=unknown)], width=80, rows=20)
+    assert lines[3].split()[:4] == ["a", "2/2", "4", "-"]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, "-"), (-0.2, "0.0s"), (9.94, "9.9s"), (9.96, "10s"), (59.6, "1m00s"), (3725, "1h02m")],
