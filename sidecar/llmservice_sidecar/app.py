@@ -224,7 +224,6 @@ class App:
             self.pipeline,
             self._requests,
             model=static.model.name,
-            callers=self._security.callers,
         )
         return GrpcDoor(service, self.readiness, listen=static.listen, security=self._security)
 

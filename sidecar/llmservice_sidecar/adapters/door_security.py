@@ -30,11 +30,6 @@ class DoorSecurity:
         for secret in self._secrets:
             secret.load_first()
 
-    @property
-    def asks_for_keys(self) -> bool:
-        """Whether a request without a known key is refused."""
-        return self._keys is not None
-
     async def follow(self, *, interval_s: float = POLL_S) -> None:
         """Look again and again, until cancelled."""
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 import grpc
@@ -13,11 +14,15 @@ from llmservice_sidecar.adapters.grpc_errors import Call, abort
 from llmservice_sidecar.core.errors import Unauthenticated
 
 _OPEN: Final = "/grpc.health.v1.Health/"  # load balancers and kubelets have no key
+_TENANT: Final[ContextVar[str | None]] = ContextVar("tenant")  # of the call that is served
 Handler = Any  # grpc.RpcMethodHandler, which is generic for type checkers only
 
 
 class KnownCallers(grpc.aio.ServerInterceptor):
-    """Refuses whom `callers` does not know with UNAUTHENTICATED."""
+    """Refuses whom `callers` does not know with UNAUTHENTICATED; once for each call.
+
+    The handler runs in the same task and learns from `caller_tenant` who it is.
+    """
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
@@ -31,10 +36,15 @@ class KnownCallers(grpc.aio.ServerInterceptor):
         details = handler_call_details
         if not details.method.startswith(_OPEN):
             try:
-                self._callers.tenant(text_metadata(details.invocation_metadata))
+                _TENANT.set(self._callers.tenant(text_metadata(details.invocation_metadata)))
             except Unauthenticated as error:
                 return _refusing(error)
         return await continuation(details)
+
+
+def caller_tenant() -> str | None:
+    """Whose call this handler serves. Raises LookupError where nobody has asked who is calling."""
+    return _TENANT.get()
 
 
 def text_metadata(metadata: Any) -> dict[str, str]:

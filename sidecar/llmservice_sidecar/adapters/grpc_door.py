@@ -129,7 +129,7 @@ class GrpcDoor:
     async def _listening(self) -> grpc.aio.Server:
         # Made here and not before: an aio server belongs to the loop that runs.
         security = self._security
-        interceptors = [KnownCallers(security.callers)] if security.asks_for_keys else []
+        interceptors = [KnownCallers(security.callers)]
         server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=interceptors)
         add_InferenceServiceServicer_to_server(self._service, server)
         add_HealthServicer_to_server(self._health.servicer, server)

@@ -19,10 +19,9 @@ from llmservice_api.names import GRPC_SERVICE
 from llmservice_api.status_report import QueueReport
 from opentelemetry.context import Context
 
-from llmservice_sidecar.adapters.callers import Callers
 from llmservice_sidecar.adapters.client_hints import request_id_of
 from llmservice_sidecar.adapters.grpc_answer import AnswerReader
-from llmservice_sidecar.adapters.grpc_auth import text_metadata
+from llmservice_sidecar.adapters.grpc_auth import caller_tenant, text_metadata
 from llmservice_sidecar.adapters.grpc_errors import Call, abort
 from llmservice_sidecar.adapters.grpc_queue import duration, queue_state, queued
 from llmservice_sidecar.adapters.grpc_request import (
@@ -92,13 +91,11 @@ class InferenceService(InferenceServiceServicer):
         requests: OpenAIRequests,
         *,
         model: str,
-        callers: Callers,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipeline = pipeline
         self._requests = requests
         self._model = model
-        self._callers = callers
         self._clock = clock
         self._called_at: float | None = None
 
@@ -154,7 +151,7 @@ class InferenceService(InferenceServiceServicer):
         known = CallContext(
             request_id=request_id_of(request.request_id or metadata.get(REQUEST_ID_KEY)),
             timeout_s=_timeout_s(context),
-            tenant=self._callers.tenant(metadata),
+            tenant=caller_tenant(),
             priority=request.priority or metadata.get(PRIORITY_HINT),
         )
         try:

@@ -70,7 +70,7 @@ async def door(
 ) -> AsyncGenerator[OpenDoor]:
     requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=["out_len"])
     guard = DoorSecurity(security or SecurityConfig(), tenant_header="X-Tenant")
-    service = InferenceService(pipeline, requests, model="tiny", callers=guard.callers)
+    service = InferenceService(pipeline, requests, model="tiny")
     server = GrpcDoor(
         service,
         readiness or SwitchedReadiness(),

@@ -117,7 +117,7 @@ async def test_a_taken_port_is_named() -> None:
     async with door(answered()) as opened:
         requests = OpenAIRequests(model=ModelConfig(name="tiny"), allowed_extra_args=[])
         guard = DoorSecurity(SecurityConfig(), tenant_header="t")
-        service = InferenceService(answered(), requests, model="tiny", callers=guard.callers)
+        service = InferenceService(answered(), requests, model="tiny")
         listen = ListenConfig(host="127.0.0.1", grpc_port=opened.port)
         second = GrpcDoor(service, SwitchedReadiness(), listen=listen, security=guard)
         with pytest.raises(OSError, match=f"cannot listen for gRPC on 127.0.0.1:{opened.port}"):
