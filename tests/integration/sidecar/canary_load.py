@@ -164,7 +164,7 @@ class CanaryLoad:
         stub: Any = InferenceServiceStub(channel)
         await stub.Predict(pb.PredictRequest(request=pb.GenerateRequest(text=text)))
         await stub.GetQueue(pb.GetQueueRequest(request_id=text))
-        unknown = channel.unary_unary(f"/{GRPC_SERVICE}/{CANARY}")
+        unknown: Any = channel.unary_unary(f"/{GRPC_SERVICE}/{CANARY}")
         with pytest.raises(grpc.aio.AioRpcError):
             await unknown(text.encode())
 

@@ -180,8 +180,10 @@ def http_ending(text: str, *, timed: bool) -> tuple[Ending, bool]:
     errors = [part["error"] for part in parts if part.get("error")]
     if errors:
         return _of_error(errors[0], timed=timed), began
-    reasons = [choice["finish_reason"] for part in parts for choice in part.get("choices", ())]
-    return (Outcome.COMPLETED, Reason(next(filter(None, reasons)))), began
+    reasons: list[Any] = [
+        choice["finish_reason"] for part in parts for choice in part.get("choices", ())
+    ]
+    return (Outcome.COMPLETED, Reason(next(one for one in reasons if one))), began
 
 
 def _of_error(error: dict[str, Any], *, timed: bool) -> Ending:
@@ -205,7 +207,9 @@ def grpc_ending(error: grpc.aio.AioRpcError) -> Ending:
     """The same for a status: its details carry the reason."""
     trailers = dict(error.trailing_metadata() or ())
     status, info = Status(), ErrorInfo()
-    status.ParseFromString(trailers["grpc-status-details-bin"])
+    details = trailers["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    status.ParseFromString(details)
     assert status.details[0].Unpack(info)
     code = info.reason.lower()
     return _invalid() if code == Reason.INVALID.value else _CODES[code]

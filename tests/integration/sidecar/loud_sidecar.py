@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from llmservice_sidecar import __main__ as program
 from llmservice_sidecar.adapters.openai_request import CallContext, OpenAIRequests
@@ -35,9 +35,10 @@ def predict_batch(
 
 def parse(self: OpenAIRequests, path: str, body: Any, context: CallContext) -> InferenceCall:
     """Breaks on request."""
-    if isinstance(body, dict) and body.get("user") == FAULT:
-        raise RuntimeError(f"cannot parse {body}") from KeyError(str(body))
-    return _parse(self, path, body, context)
+    asked = cast("dict[str, Any]", body if isinstance(body, dict) else {})
+    if asked.get("user") == FAULT:
+        raise RuntimeError(f"cannot parse {asked}") from KeyError(str(asked))
+    return _parse(self, path, cast("object", body), context)
 
 
 if __name__ == "__main__":

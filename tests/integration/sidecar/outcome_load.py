@@ -57,16 +57,22 @@ class Load:
 
     async def run(self) -> None:
         """All parts but the last."""
-        await self.overdue_in_the_queue()  # first: once service times are known it is refused
+        await self.overdue()  # first: once service times are known it is refused
         await self.served()
         await self.refused()
         await self.evicted()
         await self.cancelled()
         await self.engine_fails()
 
-    async def overdue_in_the_queue(self) -> None:
+    async def overdue(self) -> None:
+        """In the queue, and while the answer runs."""
         async with self.busy():
             await self.together(*[self.http(5, x_request_timeout_ms="150") for _ in range(3)])
+        streams = [
+            self.http(LONG, stream=stream, x_request_timeout_ms="1500") for stream in (False, True)
+        ]
+        await self.together(*streams)
+        await self.settled()
 
     async def served(self) -> None:
         """Streamed and whole, chat and text, at both doors, more than there are slots."""
@@ -80,7 +86,7 @@ class Load:
             calls += [self.callers.grpc(text_or_chat(8 + 3 * index)) for index in range(4)]
             text = {"model": "tiny", "prompt": "tell me", "max_tokens": 20 + number}
             calls.append(self.callers.http(text, path="/v1/completions"))
-            calls.append(self.http(50, max_tokens=4, **{TENANT: "search"}))
+            calls.append(self.of_tenant("search", 50, max_tokens=4))
             await self.together(*calls)
             await self.settled()
         for settings in ({"policy": "FCFS"}, {"predictor_mode": PredictorMode.SHADOW}):
@@ -108,7 +114,7 @@ class Load:
         given_up = (Outcome.EVICTED, Reason.QUEUE_SHARE)
         async with asyncio.TaskGroup() as group, self.busy(queued=ROOM):
             for _ in range(2):
-                group.create_task(self.http(5, **{TENANT: "quiet"}))
+                group.create_task(self.of_tenant("quiet", 5))
             async with asyncio.timeout(_SETTLED_S):
                 while self.callers.ledger.endings[given_up] < 2:  # noqa: ASYNC110 - seen by clients
                     await asyncio.sleep(0.05)
@@ -118,8 +124,6 @@ class Load:
             await self.callers.grpc(text_or_chat(5), leave="queued")
         await self.callers.grpc(text_or_chat(LONG), leave="delta")
         await self.http(LONG, stream=True, leave=True)
-        await self.settled()
-        await self.http(LONG, stream=True, x_request_timeout_ms="1500")
         await self.settled()
 
     async def engine_fails(self) -> None:
@@ -156,6 +160,11 @@ class Load:
         headers = {name: value for name, value in more.items() if name.startswith("x_")}
         fields = {name: value for name, value in more.items() if name not in headers}
         return self.callers.http(chat_body(out_len, **fields), leave=leave, **headers)
+
+    def of_tenant(self, tenant: str, out_len: int, **fields: Any) -> Any:
+        """The same of a tenant."""
+        named: dict[str, Any] = {TENANT: tenant, **fields}
+        return self.http(out_len, leave=False, **named)
 
     async def together(self, *calls: Any) -> None:
         """All at once, to their ends."""

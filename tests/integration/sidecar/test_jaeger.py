@@ -6,12 +6,12 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import grpc
@@ -37,6 +37,8 @@ SERVICE: Final = "chat"
 ENGINE: Final = "chat-engine"
 QUERIES: Final = [query for question in questions() for query in question.jaeger]
 _ARRIVED_S: Final = 60.0
+# Who is left by its client ends after its client's span: Jaeger takes that for a wrong clock.
+_CLOCKS: Final = "clock skew"
 pytestmark = pytest.mark.timeout(400)  # of the first test: it waits for the whole load
 
 
@@ -67,10 +69,11 @@ def loaded(
 
 
 @contextmanager
-def relayed(otlp: OtlpReceiver, jaeger: JaegerProcess) -> Iterator[None]:
+def relayed(otlp: OtlpReceiver, jaeger: JaegerProcess) -> Generator[None]:
     """The engine's collector passes its spans on: the engine began before Jaeger."""
     with grpc.insecure_channel(jaeger.endpoint.removeprefix("http://")) as channel:
-        relay = partial(TraceServiceStub(channel).Export, timeout=30)
+        stub: Any = TraceServiceStub(channel)  # the generated stub has no types
+        relay: partial[object] = partial(stub.Export, timeout=30)
         otlp.relays.append(relay)
         yield
         otlp.relays.remove(relay)
@@ -220,7 +223,7 @@ def assert_tree(spans: Mapping[str, StoredSpan], one: Sent) -> None:
     for name, span in spans.items():
         service, kind, parent = places[name]
         assert (span.service, span.kind, span.parent) == (service, kind, ids[parent]), (one, name)
-        assert span.warnings == (), (one, name)
+        assert [said for said in span.warnings if _CLOCKS not in said] == [], (one, name)
     ours = [span for span in spans.values() if span.service == SERVICE]
     assert {span.process[names.RESOURCE_POD] for span in ours} == {"chat-0"}
     assert {span.process[names.RESOURCE_SERVICE_INSTANCE] for span in ours} == {"chat-0"}
