@@ -23,7 +23,7 @@ from fakes.otlp_receiver import OtlpReceiver
 from fakes.tcp_link import TcpLink
 from integration.sidecar.conftest import static_config
 from integration.sidecar.jaeger import JaegerProcess, StoredSpan
-from integration.sidecar.ledger import CALL_SPAN, CALLER, GONE, Callers, Ending, Ledger, Sent
+from integration.sidecar.ledger import CALL_SPAN, CALLER, Callers, Ending, Ledger, Sent
 from integration.sidecar.outcome_load import ENDINGS, ROOM, Load
 from integration.sidecar.running import SidecarProcess
 from llmservice_api.sidecar_config import LiveConfig, TracingConfig
@@ -133,7 +133,8 @@ def required(one: Sent) -> set[str]:
     outcome, reason = one.ending
     if reason is not Reason.INVALID:
         spans.add(names.SPAN_QUEUE)
-    if outcome in (Outcome.COMPLETED, Outcome.FAILED) or one.began:
+    ran = one.began or one.ending == (Outcome.CANCELLED, Reason.DEADLINE)
+    if ran or outcome in (Outcome.COMPLETED, Outcome.FAILED):
         spans.add(f"{one.operation} tiny")
     if outcome is Outcome.COMPLETED:
         spans |= {names.SPAN_PREDICT, names.SPAN_ENGINE_OWN}
@@ -148,7 +149,7 @@ def allowed(one: Sent) -> set[str]:
     if reason is Reason.INVALID:
         return required(one)
     spans = required(one) | {names.SPAN_PREDICT}
-    if one.ending == GONE or outcome is Outcome.FAILED or one.began:
+    if outcome in (Outcome.CANCELLED, Outcome.FAILED):
         spans |= {f"{one.operation} tiny", names.SPAN_ENGINE_OWN}
     return spans
 
