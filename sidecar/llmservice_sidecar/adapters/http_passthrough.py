@@ -8,7 +8,7 @@ from typing import Final, cast
 import msgspec
 from aiohttp import web
 
-from llmservice_sidecar.adapters.telemetry_merge import merge_engine_metrics
+from llmservice_sidecar.adapters.telemetry_merge import as_open_metrics, merge_engine_metrics
 from llmservice_sidecar.core.errors import EngineUnavailable, InvalidRequest
 from llmservice_sidecar.runtime.ports import Engine, EngineCall, EngineResponse
 
@@ -19,6 +19,7 @@ _TOKENIZE_FIELDS: Final = frozenset(
     }
 )
 _TEXT_FORMAT: Final = "text/plain"
+_OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0"  # the one with exemplars
 
 
 class PassThrough:
@@ -67,11 +68,15 @@ class PassThrough:
         async with self._engine.post(call) as answer:
             return await _copy(answer)
 
-    async def _merged_metrics(self, _: web.Request) -> web.Response:
+    async def _merged_metrics(self, request: web.Request) -> web.Response:
         """An endpoint picker reads the port it routes to: both parts' metrics in one answer."""
-        ours, content_type = self._metrics(_TEXT_FORMAT)
+        is_open = "openmetrics" in request.headers.get("Accept", "")
+        engine = await self._engine_metrics()  # vLLM speaks the text format only
+        ours, content_type = self._metrics(_OPEN_METRICS if is_open else _TEXT_FORMAT)
         merged = merge_engine_metrics(
-            await self._engine_metrics(), ours.decode(), queued_requests=self._queued()
+            as_open_metrics(engine) if is_open else engine,
+            ours.decode(),
+            queued_requests=self._queued(),
         )
         return web.Response(body=merged.encode(), headers={"Content-Type": content_type})
 

@@ -6,6 +6,7 @@ would send work to a pod whose queue is long but outside the engine.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from llmservice_sidecar.runtime.telemetry_names import (
@@ -14,6 +15,7 @@ from llmservice_sidecar.runtime.telemetry_names import (
 )
 
 _EOF: Final = "# EOF"
+_TOTAL: Final = "_total"
 
 
 def merge_engine_metrics(engine: str, ours: str, *, queued_requests: int) -> str:
@@ -43,6 +45,33 @@ def merge_engine_metrics(engine: str, ours: str, *, queued_requests: int) -> str
     if ours.rstrip().endswith(_EOF):
         merged.append(_EOF)
     return "\n".join(merged) + "\n"
+
+
+def as_open_metrics(page: str) -> str:
+    """A page of the text format as OpenMetrics. Timestamps are not expected.
+
+    A family of counters has no `_total` in its name there, and when a series was made is no gauge
+    of its own: that is left out.
+    """
+    types = dict(re.findall(r"^# TYPE (\S+) (\w+)$", page, re.MULTILINE))
+    made = tuple(f"{name.removesuffix(_TOTAL)}_created" for name in types)
+    created = frozenset(made) & types.keys()
+    lines: list[str] = []
+    for line in page.splitlines():
+        if line.startswith(("# HELP ", "# TYPE ")):
+            mark, kind, name, *rest = line.split(" ", 3)
+            if name not in created:
+                is_total = types.get(name) == "counter" and name.endswith(_TOTAL)
+                family = name.removesuffix(_TOTAL) if is_total else name
+                text = "unknown" if rest == ["untyped"] else "".join(rest)
+                lines.append(f"{mark} {kind} {family} {text}")
+        elif (
+            line
+            and not line.startswith("#")
+            and re.split(r"[{ ]", line, maxsplit=1)[0] not in created
+        ):
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _waiting_sample(line: str) -> tuple[str, float] | None:

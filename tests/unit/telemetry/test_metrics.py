@@ -13,7 +13,7 @@ from llmservice_api.status_report import (
     SecurityReport,
 )
 from llmservice_sidecar.adapters.telemetry_gauges import Gauges
-from llmservice_sidecar.adapters.telemetry_merge import merge_engine_metrics
+from llmservice_sidecar.adapters.telemetry_merge import as_open_metrics, merge_engine_metrics
 from llmservice_sidecar.adapters.telemetry_metrics import PrometheusMetrics
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.request import Outcome
@@ -206,6 +206,24 @@ def test_merged_openmetrics_ends_once() -> None:
     merged = merge_engine_metrics(ENGINE_TEXT + "# EOF\n", ours, queued_requests=0)
     assert merged.count("# EOF") == 1
     assert [f.name for f in open_families(merged)].count("llmservice_engine_requests_waiting") == 1
+
+
+def test_the_engines_text_can_stand_beside_our_exemplars() -> None:
+    counter = PrometheusMetrics(models=["tiny"])
+    counter.finished(END)
+    text = (
+        ENGINE_TEXT + counter.render()[0].decode().replace("llmservice_", "vllm:") + "# remark\n\n"
+    )
+    page = as_open_metrics(text.replace("gen_ai_", "vllm:gen_ai_"))
+    ours = watched()
+    ours.left_queue(wait_s=0.3, trace_id=TRACE_ID)
+    merged = merge_engine_metrics(page, ours.render(OPENMETRICS)[0].decode(), queued_requests=5)
+    families = {family.name: family for family in open_families(merged)}
+    assert families["vllm:requests"].type == "counter"
+    assert {s.name for s in families["vllm:requests"].samples} >= {"vllm:requests_total"}
+    assert families["vllm:num_requests_waiting"].samples[0].value == 7
+    waits = families["llmservice_queue_wait_seconds"].samples
+    assert [s.exemplar.labels for s in waits if s.exemplar] == [{"trace_id": TRACE_ID}]
 
 
 def test_our_metrics_never_share_a_name_with_the_engine() -> None:
