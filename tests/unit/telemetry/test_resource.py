@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import yaml
@@ -18,15 +18,16 @@ GOLDEN: Final = Path(__file__).parents[2] / "golden" / "manifests"
 def sidecars(manifest: Path) -> Iterator[dict[str, Any]]:
     """The sidecar's container in every pod template, wherever that is."""
 
-    def found(node: Any) -> Iterator[dict[str, Any]]:
+    def found(node: object) -> Iterator[dict[str, Any]]:
         if isinstance(node, dict):
-            for container in node.get("initContainers") or ():
+            named = cast("dict[str, Any]", node)
+            for container in named.get("initContainers") or ():
                 if container["name"] == "sidecar":
                     yield container
-            for value in node.values():
+            for value in named.values():
                 yield from found(value)
         elif isinstance(node, list):
-            for item in node:
+            for item in cast("list[object]", node):
                 yield from found(item)
 
     for document in yaml.safe_load_all(manifest.read_text()):
