@@ -137,6 +137,11 @@ OWNED: Final = (
 # Whose events mean: look at the service. Pods are not ours, what makes them is.
 WATCHED: Final = (*OWNED, POD)
 
+# What is not found by the name that it gets.
+VARIED_NAMES: Final = frozenset(
+    (kind.api_version, kind.kind) for kind in WATCHED if kind.suffixes is None
+)
+
 PLURALS: Final[Mapping[tuple[str, str], str]] = {
     (names.API_VERSION, names.KIND): names.PLURAL,
     ("coordination.k8s.io/v1", "Lease"): "leases",

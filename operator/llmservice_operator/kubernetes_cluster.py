@@ -66,8 +66,8 @@ class KubernetesCluster:
         """The live object, None when there is none."""
         return await self._call("GET", _path(ref))
 
-    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything with the service's label, and a name that ours may have."""
+    async def list_candidates(self, key: ServiceKey) -> Sequence[Manifest]:
+        """What may be the service's, and its pods."""
         lists = await asyncio.gather(
             *(
                 self._list(kind, key, name=name)
@@ -125,17 +125,12 @@ class KubernetesCluster:
                 return
 
     async def list_selected(
-        self, kind: Kind, namespace: str, *, selector: str, name: str | None = None
+        self, kind: Kind, namespace: str, *, selector: str
     ) -> Sequence[Manifest]:
-        """What a label selector finds in the namespace, in all when it is empty.
-
-        With `name` it is that one object or nothing.
-        """
+        """What a label selector finds in the namespace, in all when it is empty."""
         path = _collection(kind, namespace)
-        query = [("labelSelector", selector)]
-        if name is not None:
-            query.append(("fieldSelector", f"metadata.name={name}"))
-        return entries(await self._call("GET", path, query=query), "items")
+        found = await self._call("GET", path, query=[("labelSelector", selector)])
+        return entries(found, "items")
 
     async def follow(
         self, kind: Kind, namespace: str, *, selector: str
@@ -159,9 +154,11 @@ class KubernetesCluster:
 
     async def _list(self, kind: Kind, key: ServiceKey, *, name: str | None) -> list[Manifest]:
         selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
-        found = await self.list_selected(kind, key.namespace, selector=selector, name=name)
+        query = ("labelSelector", selector) if name is None else _named(name)
+        found = await self._call("GET", _collection(kind, key.namespace), query=[query])
         # The API server leaves both out of a list's items.
-        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found]
+        said = {"apiVersion": kind.api_version, "kind": kind.kind}
+        return [{**said, **item} for item in entries(found, "items")]
 
     async def _call(
         self,
@@ -260,6 +257,11 @@ def _found(live: Manifest | None, manifest: Manifest) -> Manifest:
     if live is None:
         raise Refused("NotFound", f"{manifest['kind']} {manifest['metadata']['name']} is gone")
     return live
+
+
+def _named(name: str) -> tuple[str, str]:
+    """In a list, of which it makes one object or none: where it is missing there is no error."""
+    return ("fieldSelector", f"metadata.name={name}")
 
 
 def _collection(kind: Kind, namespace: str) -> str:
