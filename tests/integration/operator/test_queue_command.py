@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 from cluster.controlplane import ControlPlane
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 ROLE = re.findall(r"<!-- queue-rights -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
+INSTALLED = Path(sys.executable).parent  # `kubectl-llmsvc` beside the interpreter
 POD = """
 apiVersion: v1
 kind: Pod
@@ -23,24 +23,13 @@ spec: {containers: [{name: main, image: absent}]}
 """
 
 
-@pytest.fixture
-def plugins(tmp_path: Path) -> Path:
-    """A folder with `kubectl-llmsvc` as an installer writes it."""
-    program = tmp_path / "bin" / "kubectl-llmsvc"
-    program.parent.mkdir()
-    code = "from llmservice_local.kubectl_plugin import main\nmain()\n"
-    program.write_text(f"#!{sys.executable}\n{code}")
-    program.chmod(0o755)
-    return program.parent
-
-
 def queue(
-    plane: ControlPlane, plugins: Path, kubeconfig: Path, *arguments: str
+    plane: ControlPlane, kubeconfig: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `kubectl llmsvc queue ARGUMENTS`."""
     environment = os.environ | {
         "KUBECONFIG": str(kubeconfig),
-        "PATH": f"{plugins}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{INSTALLED}{os.pathsep}{os.environ['PATH']}",
     }
     return subprocess.run(
         [str(plane.programs["kubectl"]), "llmsvc", "queue", *arguments],
@@ -65,10 +54,10 @@ def person(plane: ControlPlane, namespace: str, directory: Path) -> Path:
 
 
 def test_what_cannot_be_shown_is_explained_with_the_right_that_is_missing(
-    plane: ControlPlane, namespace: str, plugins: Path, tmp_path: Path
+    plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
     ada = person(plane, namespace, tmp_path)
-    refused = queue(plane, plugins, ada, "chat")
+    refused = queue(plane, ada, "chat")
     assert refused.returncode == 1
     assert f"error: no right to list pods in namespace {namespace}: pods is forbidden" in (
         refused.stderr
@@ -77,14 +66,14 @@ def test_what_cannot_be_shown_is_explained_with_the_right_that_is_missing(
     plane.kubectl("apply", "-f", "-", stdin=role)
     binding = ["rolebinding", "ada", "-n", namespace, "--clusterrole=llmservice-queue"]
     plane.kubectl("create", *binding, f"--serviceaccount={namespace}:ada")
-    absent = queue(plane, plugins, ada, "chat")
+    absent = queue(plane, ada, "chat")
     assert f"error: there is no LLMService chat in namespace {namespace}" in absent.stderr
     # Without a node no pod runs; it says that it does.
     plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=POD)
     running = '{"status": {"phase": "Running"}}'
     patch = ["patch", "pod", "chat-0", "-n", namespace, "--subresource=status", "--type=merge"]
     plane.kubectl(*patch, "-p", running)
-    silent = queue(plane, plugins, ada, "chat", "-n", namespace)
+    silent = queue(plane, ada, "chat", "-n", namespace)
     assert "error: no pod of 1 answered" in silent.stderr
     # The rights suffice: it is not they that are missing.
     assert "chat-0: the API server answered" in silent.stderr
@@ -92,7 +81,7 @@ def test_what_cannot_be_shown_is_explained_with_the_right_that_is_missing(
 
 
 def test_without_the_right_to_forward_ports_the_role_is_named(
-    plane: ControlPlane, namespace: str, plugins: Path, tmp_path: Path
+    plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
     ada = person(plane, namespace, tmp_path)
     plane.kubectl("create", "role", "lists", "-n", namespace, "--verb=list", "--resource=pods")
@@ -101,6 +90,6 @@ def test_without_the_right_to_forward_ports_the_role_is_named(
     plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=POD)
     patch = ["patch", "pod", "chat-0", "-n", namespace, "--subresource=status", "--type=merge"]
     plane.kubectl(*patch, "-p", '{"status": {"phase": "Running"}}')
-    refused = queue(plane, plugins, ada, "chat")
+    refused = queue(plane, ada, "chat")
     assert "chat-0: no right to forward ports of pods (403)" in refused.stderr
     assert "next: ask for the ClusterRole of docs/cli.md#queue" in refused.stderr
