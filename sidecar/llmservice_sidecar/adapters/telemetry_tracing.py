@@ -99,6 +99,20 @@ class Tracing:
             )
 
 
+class _OwnResource(Resource):
+    """One for all spans. The exporter groups by it and hashes it for each; that makes JSON of it.
+
+    A twentieth of what a span costs in all.
+    """
+
+    def __init__(self, attributes: Mapping[str, str], schema_url: str) -> None:
+        super().__init__(attributes, schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class SpanExport(SpanProcessor):
     """Batches spans to an exporter and knows how many were lost.
 
@@ -203,7 +217,7 @@ def make_tracing(
     export = SpanExport(exporter)
     provider = TracerProvider(
         sampler=sampler,
-        resource=Resource(_resource(config, service, namespace, environ), names.SCHEMA_URL),
+        resource=_OwnResource(_resource(config, service, namespace, environ), names.SCHEMA_URL),
         shutdown_on_exit=False,  # `close` does it, in bounded time
     )
     provider.add_span_processor(export)

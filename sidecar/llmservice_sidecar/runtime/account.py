@@ -119,9 +119,7 @@ class Account:
         """The first bytes of a streamed answer are here."""
         self.first_token_at = self.telemetry.clock()
         if self.client is not None and self.client.is_recording():
-            since_s = self.first_token_at - self.called_at
             self.client.add_event(names.EVENT_FIRST_TOKEN)
-            self.client.set_attribute(names.ATTR_GEN_AI_TIME_TO_FIRST_CHUNK, since_s)
 
     def last_token(self) -> None:
         """The answer is complete; whatever the client has still to take."""
@@ -145,40 +143,47 @@ class Account:
         if not span.is_recording():
             return
         body, call = self.call.body, self.call
-        span.set_attributes(
-            {
-                names.ATTR_GEN_AI_OPERATION: call.operation,
-                names.ATTR_GEN_AI_PROVIDER: names.PROVIDER,
-                names.ATTR_GEN_AI_MODEL: call.query.model,
-                names.ATTR_GEN_AI_STREAM: call.stream,
-                names.ATTR_GEN_AI_CHOICES: call.slots,
-            }
-        )
+        attributes: Attributes = {
+            names.ATTR_GEN_AI_OPERATION: call.operation,
+            names.ATTR_GEN_AI_PROVIDER: names.PROVIDER,
+            names.ATTR_GEN_AI_MODEL: call.query.model,
+            names.ATTR_GEN_AI_STREAM: call.stream,
+            names.ATTR_GEN_AI_CHOICES: call.slots,
+        }
         if call.query.max_tokens is not None:
-            span.set_attribute(names.ATTR_GEN_AI_MAX_TOKENS, call.query.max_tokens)
+            attributes[names.ATTR_GEN_AI_MAX_TOKENS] = call.query.max_tokens
         for field_name, attribute in _SAMPLING.items():
             value = body.get(field_name)
             if isinstance(value, int | float):
-                span.set_attribute(attribute, value)
+                attributes[attribute] = value
+        span.set_attributes(attributes)
 
     def close_client(self, span: Span, error: BaseException | None) -> None:
         """End the CLIENT span with what the engine has answered."""
         if span.is_recording():
-            if self.usage is not None:
-                span.set_attribute(names.ATTR_GEN_AI_INPUT_TOKENS, self.usage.input_tokens)
-                span.set_attribute(names.ATTR_GEN_AI_OUTPUT_TOKENS, self.usage.output_tokens)
-            if self.first_token_at is not None and self.stream_pace is not None:
-                pace = self.stream_pace
-                span.set_attribute(names.ATTR_LONGEST_GAP_S, pace.longest_gap_s)
-                span.set_attribute(names.ATTR_CLIENT_STALL_S, pace.client_stall_s)
-            if self.complete:
-                span.set_attribute(names.ATTR_GEN_AI_FINISH_REASONS, (self.reason.value,))
-            if isinstance(error, EngineRefused):
-                span.set_attribute(names.ATTR_HTTP_STATUS, error.status)
+            span.set_attributes(self._answer_attributes(error))
             if isinstance(error, EngineError):
-                span.set_attribute(names.ATTR_ERROR_TYPE, error.reason.value)
                 span.set_status(Status(StatusCode.ERROR, str(error)))
         span.end()
+
+    def _answer_attributes(self, error: BaseException | None) -> Attributes:
+        attributes: Attributes = {}
+        if self.usage is not None:
+            attributes[names.ATTR_GEN_AI_INPUT_TOKENS] = self.usage.input_tokens
+            attributes[names.ATTR_GEN_AI_OUTPUT_TOKENS] = self.usage.output_tokens
+        if self.first_token_at is not None:
+            since_s = self.first_token_at - self.called_at
+            attributes[names.ATTR_GEN_AI_TIME_TO_FIRST_CHUNK] = since_s
+            if self.stream_pace is not None:
+                attributes[names.ATTR_LONGEST_GAP_S] = self.stream_pace.longest_gap_s
+                attributes[names.ATTR_CLIENT_STALL_S] = self.stream_pace.client_stall_s
+        if self.complete:
+            attributes[names.ATTR_GEN_AI_FINISH_REASONS] = (self.reason.value,)
+        if isinstance(error, EngineRefused):
+            attributes[names.ATTR_HTTP_STATUS] = error.status
+        if isinstance(error, EngineError):
+            attributes[names.ATTR_ERROR_TYPE] = error.reason.value
+        return attributes
 
     def close(self, error: BaseException | None) -> None:
         """The request ended, with `error` or well: write the outcome. A second call is ignored."""

@@ -12,10 +12,10 @@ from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.limits import Limits
 from llmservice_sidecar.runtime.overtakers import Overtakers
 from llmservice_sidecar.runtime.span_attributes import (
+    Attributes,
     arrival_attributes,
     limit_attributes,
     place_attributes,
-    prediction_attributes,
     wait_attributes,
 )
 
@@ -40,7 +40,7 @@ class QueueSpan:
 
     def offered(self, ticket: Ticket, decision: Decision) -> None:
         """The gate has spoken. Its first word on the request is on this event."""
-        attributes = prediction_attributes(ticket.request.prediction)
+        attributes: Attributes = {names.ATTR_PREDICTED: ticket.request.prediction.output_tokens}
         if isinstance(decision, Rejected):
             attributes[names.ATTR_DECISION] = "rejected"
             attributes[names.ATTR_REASON] = decision.reason.value
@@ -62,7 +62,7 @@ class QueueSpan:
             attributes[names.ATTR_REKEY_CAUSE] = "policy"
         else:
             attributes[names.ATTR_REKEY_CAUSE] = "prediction"
-            attributes |= prediction_attributes(prediction)
+            attributes[names.ATTR_PREDICTED] = prediction.output_tokens
         self._span.add_event(names.EVENT_REKEY, attributes)
 
     def rejected(self) -> None:

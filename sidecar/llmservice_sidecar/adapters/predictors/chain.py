@@ -101,7 +101,7 @@ class ChainedPredictor:
         self._turn_planned = False
         self._closed = False
         self._failures = 0
-        self._fallbacks = Counter(dict.fromkeys(FALLBACK_REASONS, 0))
+        self._fallbacks: Counter[str] = Counter(dict.fromkeys(FALLBACK_REASONS, 0))
         self._health = Health(timeout_s=timeout_s)
 
     @property
