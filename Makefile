@@ -46,7 +46,7 @@ check-generated: generate
 golden: sync  ## Rewrite the golden manifests; review the diff
 	@$(RUN) python tests/golden/update.py
 
-tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...) and Prometheus
+tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-apiserver, ...), Prometheus and Jaeger
 	@cd tests && $(RUN) python -m cluster.tools control-plane monitoring
 
 engine: sync  ## Create the CPU engine's own environment (vLLM)

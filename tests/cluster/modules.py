@@ -151,7 +151,7 @@ NODE: Final = (
     "ctr",
     "coredns",
 )
-MONITORING: Final = ("prometheus", "promtool")
+MONITORING: Final = ("prometheus", "promtool", "jaeger")
 E2E: Final = (*NODE, "jaeger", "grpcurl")
 
 
