@@ -74,6 +74,7 @@ def carry(
     made_s = time.monotonic() - started
     before, written, polls = fleet.versions(), writes(operator), answered(operator)
     threading.Event().wait(quiet_s)  # nothing ends it: the subject is that nothing happens
+    written, polls = writes(operator) - written, answered(operator) - polls
     after = fleet.versions()
     resident, peak = memory_mib(operator)
     return Load(
@@ -82,11 +83,11 @@ def carry(
         p99_s=quantile(operator, f"{PREFIX}_reconcile_seconds", 0.99),
         resident_mib=resident,
         peak_mib=peak,
-        written_while_quiet=writes(operator) - written,
+        written_while_quiet=written,
         changed_while_quiet={
             name: version for name, version in after.items() if before.get(name) != version
         },
-        polls_while_quiet=answered(operator) - polls,
+        polls_while_quiet=polls,
     )
 
 

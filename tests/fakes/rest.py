@@ -21,6 +21,7 @@ from cluster.controlplane import ControlPlane
 
 Json = dict[str, Any]
 
+_PAGE = "100"
 _IDLE_S = 30.0  # the API server closes what nobody uses, a minute later
 
 PLACES = {
@@ -96,11 +97,16 @@ class Rest:
         return answer.body if answer.ok else {}
 
     def list(self, plural: str, namespace: str = "", **query: str) -> list[Json]:
-        """All objects of a kind."""
-        answer = self.call("GET", self.path(plural, namespace), **query)
-        assert answer.ok, answer.message
-        items: list[Json] = answer.body["items"]
-        return items
+        """All objects of a kind, in pages: other threads of the tests have to answer meanwhile."""
+        items: list[Json] = []
+        more: dict[str, str] = {}
+        while True:
+            path = self.path(plural, namespace)
+            page = self.must("GET", path, **query, **more, limit=_PAGE)
+            items += page["items"]
+            more = {"continue": page["metadata"].get("continue", "")}
+            if not more["continue"]:
+                return items
 
     def must(self, method: str, path: str, body: Any = None, **query: str) -> Json:
         """The body of a call that has to work."""
