@@ -55,8 +55,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Generator[Run]:
         since = time.time()
         asyncio.run(calm(made.sidecar))
         seen(made, "llmservice_longest_wait_seconds")
-        seen(made, 'min_over_time(up{job="llmservice"}[3s]) == 1')  # the operator has started
-        quiet = asyncio.run(alerts_of(made, seconds=5))
+        seen(made, 'min_over_time(up{job="llmservice"}[6s]) == 1')  # the operator has started
+        ended(made, "LLMServiceOperatorDown")
+        quiet = asyncio.run(alerts_of(made, seconds=8))
         asyncio.run(busy(made.sidecar))
         reconciled(made.view)
         asyncio.run(asleep(made.prometheus))
@@ -70,6 +71,14 @@ def seen(made: Stage, expression: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not made.prometheus.query(expression):
         assert time.monotonic() < deadline, f"{expression}: not in {PATIENCE_S} s"
+        time.sleep(0.5)
+
+
+def ended(made: Stage, alert: str) -> None:
+    """Wait until the alert, which fired before its subject had started, has noticed that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while alert in made.prometheus.firing():
+        assert time.monotonic() < deadline, f"{alert} fires after {PATIENCE_S} s"
         time.sleep(0.5)
 
 
