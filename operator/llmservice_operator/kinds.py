@@ -18,8 +18,8 @@ class Kind:
 
     `selector` finds the ones that may be ours; others copy the label of an object to what they
     make from it. `suffixes` are what the names of ours have after the service's: by name the API
-    server finds one object at once, by label it looks at all of the namespace. None: ours have
-    names of all sorts.
+    server finds one object at once, by label it looks at all of the namespace. A name that is
+    no longer given stays here, or what has it is never deleted. None: names of all sorts.
     """
 
     api_version: str

@@ -30,7 +30,7 @@ def config_map(namespace: str, **data: str) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": "notes",
+            "name": "svc-config",  # as the operator calls one
             "namespace": namespace,
             "labels": {"llmservice.dev/name": "svc"},
         },
