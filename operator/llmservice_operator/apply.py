@@ -13,7 +13,7 @@ from llmservice_api import names
 
 from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Finding
-from llmservice_operator.kinds import DEPLOYMENT, LEADER_WORKER_SET, VARIED_NAMES
+from llmservice_operator.kinds import DEPLOYMENT, LEADER_WORKER_SET
 from llmservice_operator.kube_json import Manifest, entries, section
 from llmservice_operator.service import Service
 
@@ -38,7 +38,6 @@ class Applier:
     ) -> tuple[dict[ObjectRef, Manifest], Finding | None]:
         """The live objects afterwards, and what stopped the work, if anything did.
 
-        `live` has everything of the names that ours have, somebody else's too.
         What the pods use comes before the workload and what looks at it after; the objects of
         each stage are applied side by side. Raises ClusterError, when none is under way any more.
         """
@@ -83,14 +82,24 @@ class Applier:
         wanted = _digest(manifest)
         if live is not None and seen.get(ref) == (wanted, _digest(_settled_part(live, manifest))):
             return live
-        if live is None and (ref.api_version, ref.kind) in VARIED_NAMES:
-            live = await self._cluster.get(ref)  # it may be there without our label
+        if live is None:
+            live = await self._adoptable(service, ref)
         if live is not None:
-            _check_owner(live, ref, service)
             await self._hand_over_replicas(service, manifest, live)
         after = await self._cluster.apply(manifest)
         seen[ref] = (wanted, _digest(_settled_part(after, manifest)))
         return after
+
+    async def _adoptable(self, service: Service, ref: ObjectRef) -> Manifest | None:
+        """An object of that name without our label: ours if it says so, else not to be touched."""
+        found = await self._cluster.get(ref)
+        if found is None or is_owned(found, service):
+            return found
+        raise Refused(
+            "NameConflict",
+            f"{ref.kind} {ref.name} exists and belongs to somebody else; "
+            "delete it or give the LLMService another name",
+        )
 
     async def _hand_over_replicas(
         self, service: Service, manifest: Manifest, live: Manifest
@@ -142,16 +151,6 @@ def _stages(manifests: Sequence[Manifest]) -> Iterator[Sequence[Manifest]]:
     """Runs of what may be applied in any order."""
     for _, stage in itertools.groupby(manifests, key=lambda one: one["kind"] in _SCALABLE):
         yield tuple(stage)
-
-
-def _check_owner(live: Manifest, ref: ObjectRef, service: Service) -> None:
-    """An object of that name is ours if it says so, else not to be touched."""
-    if not is_owned(live, service):
-        raise Refused(
-            "NameConflict",
-            f"{ref.kind} {ref.name} exists and belongs to somebody else; "
-            "delete it or give the LLMService another name",
-        )
 
 
 def _digest(part: Mapping[str, Any]) -> str:

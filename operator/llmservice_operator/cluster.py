@@ -60,12 +60,8 @@ class Cluster(Protocol):
         """The live object, None when there is none."""
         ...
 
-    async def list_candidates(self, key: ServiceKey) -> Sequence[Manifest]:
-        """What may be the service's, and its pods.
-
-        Whatever has a name that ours have, somebody else's too; of kinds whose names vary, what
-        has our label.
-        """
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
+        """Everything with the service's label: objects we make, and the pods made from them."""
         ...
 
     async def apply(

@@ -36,9 +36,9 @@ class FencedCluster:
         """The live object, None when there is none."""
         return await self._cluster.get(ref)
 
-    async def list_candidates(self, key: ServiceKey) -> Sequence[Manifest]:
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
         """Everything with the service's label."""
-        return await self._cluster.list_candidates(key)
+        return await self._cluster.list_labelled(key)
 
     async def apply(
         self,

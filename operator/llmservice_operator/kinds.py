@@ -17,9 +17,7 @@ class Kind:
     """One kind of the API. An optional one is served only where its CRD is installed.
 
     `selector` finds the ones that may be ours; others copy the label of an object to what they
-    make from it. `suffixes` are what the names of ours have after the service's: by name the API
-    server finds one object at once, by label it looks at all of the namespace. A name that is
-    no longer given stays here, or what has it is never deleted. None: names of all sorts.
+    make from it.
     """
 
     api_version: str
@@ -27,7 +25,6 @@ class Kind:
     plural: str
     optional: bool = False
     selector: str = names.LABEL_NAME
-    suffixes: tuple[str, ...] | None = ("",)
 
     @property
     def group(self) -> str:
@@ -39,28 +36,14 @@ class Kind:
         """The version without the group."""
         return self.api_version.rpartition("/")[2]
 
-    def names_of(self, service: str) -> tuple[str | None, ...]:
-        """What a service's objects of this kind are called; only None where it may be anything."""
-        if self.suffixes is None:
-            return (None,)
-        return tuple(f"{service}{suffix}" for suffix in self.suffixes)
 
-
-HEADLESS_SUFFIX: Final = "-headless"
-CONFIG_SUFFIX: Final = "-config"
-NODES_SUFFIX: Final = "-nodes"
-ACTIVATOR_SUFFIX: Final = "-activator"
-
-SERVICE: Final = Kind(
-    api_version="v1", kind="Service", plural="services", suffixes=("", HEADLESS_SUFFIX)
-)
+SERVICE: Final = Kind(api_version="v1", kind="Service", plural="services")
 DEPLOYMENT: Final = Kind(api_version="apps/v1", kind="Deployment", plural="deployments")
 LEADER_WORKER_SET: Final = Kind(
     api_version="leaderworkerset.x-k8s.io/v1",
     kind="LeaderWorkerSet",
     plural="leaderworkersets",
     optional=True,
-    suffixes=(NODES_SUFFIX,),
 )
 HORIZONTAL_POD_AUTOSCALER: Final = Kind(
     api_version="autoscaling/v2",
@@ -76,7 +59,6 @@ ENDPOINT_SLICE: Final = Kind(
     plural="endpointslices",
     # Kubernetes makes its own from our Services, with our label on them.
     selector=f"{names.LABEL_NAME},endpointslice.kubernetes.io/managed-by={names.FIELD_MANAGER}",
-    suffixes=(ACTIVATOR_SUFFIX,),
 )
 NETWORK_POLICY: Final = Kind(
     api_version="networking.k8s.io/v1", kind="NetworkPolicy", plural="networkpolicies"
@@ -106,17 +88,12 @@ POD_MONITOR: Final = Kind(
     optional=True,
 )
 
-POD: Final = Kind(api_version="v1", kind="Pod", plural="pods", suffixes=None)
+POD: Final = Kind(api_version="v1", kind="Pod", plural="pods")
 
 OWNED: Final = (
     Kind(api_version="v1", kind="ServiceAccount", plural="serviceaccounts"),
-    Kind(api_version="v1", kind="ConfigMap", plural="configmaps", suffixes=(CONFIG_SUFFIX,)),
-    Kind(
-        api_version="v1",
-        kind="PersistentVolumeClaim",
-        plural="persistentvolumeclaims",
-        suffixes=None,
-    ),
+    Kind(api_version="v1", kind="ConfigMap", plural="configmaps"),
+    Kind(api_version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims"),
     SERVICE,
     ENDPOINT_SLICE,
     NETWORK_POLICY,
@@ -136,11 +113,6 @@ OWNED: Final = (
 )
 # Whose events mean: look at the service. Pods are not ours, what makes them is.
 WATCHED: Final = (*OWNED, POD)
-
-# What is not found by the name that it gets.
-VARIED_NAMES: Final = frozenset(
-    (kind.api_version, kind.kind) for kind in WATCHED if kind.suffixes is None
-)
 
 PLURALS: Final[Mapping[tuple[str, str], str]] = {
     (names.API_VERSION, names.KIND): names.PLURAL,

@@ -66,15 +66,10 @@ class KubernetesCluster:
         """The live object, None when there is none."""
         return await self._call("GET", _path(ref))
 
-    async def list_candidates(self, key: ServiceKey) -> Sequence[Manifest]:
-        """What may be the service's, and its pods."""
-        lists = await asyncio.gather(
-            *(
-                self._list(kind, key, name=name)
-                for kind in self._capabilities.watched()
-                for name in kind.names_of(key.name)
-            )
-        )
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
+        """Everything with the service's label."""
+        kinds = self._capabilities.watched()
+        lists = await asyncio.gather(*(self._list(kind, key) for kind in kinds))
         return [item for items in lists for item in items]
 
     async def apply(
@@ -152,13 +147,11 @@ class KubernetesCluster:
                 del objects[changed["metadata"]["uid"]]
             yield tuple(objects.values())
 
-    async def _list(self, kind: Kind, key: ServiceKey, *, name: str | None) -> list[Manifest]:
+    async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
         selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
-        query = ("labelSelector", selector) if name is None else _named(name)
-        found = await self._call("GET", _collection(kind, key.namespace), query=[query])
+        found = await self.list_selected(kind, key.namespace, selector=selector)
         # The API server leaves both out of a list's items.
-        said = {"apiVersion": kind.api_version, "kind": kind.kind}
-        return [{**said, **item} for item in entries(found, "items")]
+        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found]
 
     async def _call(
         self,
@@ -257,11 +250,6 @@ def _found(live: Manifest | None, manifest: Manifest) -> Manifest:
     if live is None:
         raise Refused("NotFound", f"{manifest['kind']} {manifest['metadata']['name']} is gone")
     return live
-
-
-def _named(name: str) -> tuple[str, str]:
-    """In a list, of which it makes one object or none: where it is missing there is no error."""
-    return ("fieldSelector", f"metadata.name={name}")
 
 
 def _collection(kind: Kind, namespace: str) -> str:

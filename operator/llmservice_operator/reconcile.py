@@ -21,7 +21,6 @@ from llmservice_operator.kinds import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
     LEADER_WORKER_SET,
-    POD,
     SCALED_OBJECT,
 )
 from llmservice_operator.kube_json import Manifest, entries, section
@@ -123,10 +122,10 @@ class Reconciler:
         return min(settings.unsettled_recheck_s, patience_s)
 
     async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
-        candidates = await self._cluster.list_candidates(key)
-        live = {ref_of(manifest): manifest for manifest in candidates}
+        labelled = await self._cluster.list_labelled(key)
+        live = {ref_of(manifest): manifest for manifest in labelled}
         try:
-            service = parse_service(raw, recorded=recorded_rendering(_workload(candidates)))
+            service = parse_service(raw, recorded=recorded_rendering(_workload(labelled)))
             manifests = desired(service, self._settings, self._cluster.capabilities)
         except SpecError as error:
             # Nothing is touched: what runs keeps running until the spec can be read.
@@ -136,9 +135,7 @@ class Reconciler:
                 before=before,
                 now=self._now(),
             )
-        owned = {ref: one for ref, one in live.items() if is_owned(one, service)}
-        pods = {ref: one for ref, one in live.items() if ref.kind == POD.kind}
-        stand_in = await self._stand_in.manifests(service, owned | pods) if self._stand_in else ()
+        stand_in = await self._stand_in.manifests(service, live) if self._stand_in else ()
         observed = await self._apply(service, (*manifests, *stand_in), live)
         observed = replace(observed, wakes=bool(stand_in))
         for keeper in self._keepers:
@@ -157,10 +154,10 @@ class Reconciler:
         if possible:
             # First: two autoscalers, or one beside our own number of replicas, would fight.
             await self._applier.prune(manifests, owned, kinds=_AUTOSCALERS)
-        made, problem = await self._applier.apply_all(service, manifests, live)
+        made, problem = await self._applier.apply_all(service, manifests, owned)
         if problem is None and possible:
             await self._applier.prune(manifests, owned)
-        pods = tuple(found for ref, found in live.items() if ref.kind == POD.kind)
+        pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")
         key = ServiceKey(service.namespace, service.name)
         wanted = {ref_of(manifest) for manifest in manifests}
         now = owned | made

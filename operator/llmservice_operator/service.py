@@ -12,7 +12,6 @@ from llmservice_api import names
 from llmservice_api.spec import Spec, SpecError, encode_spec, parse_spec
 
 from llmservice_operator.defaults import NO_DEFAULTS, Defaults
-from llmservice_operator.kinds import CONFIG_SUFFIX, NODES_SUFFIX
 from llmservice_operator.kube_json import Manifest, section
 
 RENDERING_VERSION = 2
@@ -76,12 +75,12 @@ class Service:
 
         A LeaderWorkerSet makes a headless Service of its own name, which must not be ours.
         """
-        return self.name if self.spec.parallelism.nodes == 1 else f"{self.name}{NODES_SUFFIX}"
+        return self.name if self.spec.parallelism.nodes == 1 else f"{self.name}-nodes"
 
     @property
     def config_map(self) -> str:
         """The ConfigMap that is mounted into every sidecar."""
-        return f"{self.name}{CONFIG_SUFFIX}"
+        return f"{self.name}-config"
 
     @property
     def snapshot_map(self) -> str:

@@ -14,7 +14,7 @@ from llmservice_operator import structured_log
 from llmservice_operator.capabilities import Capabilities
 from llmservice_operator.cluster import Cluster, ClusterError, ObjectRef, Refused, ServiceKey
 from llmservice_operator.conditions import Condition
-from llmservice_operator.kube_json import Manifest, section
+from llmservice_operator.kube_json import Manifest
 from llmservice_operator.leader_election import NotLeader
 from llmservice_operator.metrics import Metrics
 
@@ -96,14 +96,12 @@ class TracedCluster:
         async with self._counted("get", ref.kind):
             return await self._cluster.get(ref)
 
-    async def list_candidates(self, key: ServiceKey) -> Sequence[Manifest]:
-        """What may be the service's, and its pods."""
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
+        """Everything with the service's label."""
         async with self._counted("list", "owned"):
-            found = await self._cluster.list_candidates(key)
+            found = await self._cluster.list_labelled(key)
         for manifest in found:
-            # Watches tell only of what has our label.
-            if section(manifest, "metadata", "labels").get(names.LABEL_NAME):
-                self._listed(manifest)
+            self._listed(manifest)
         return found
 
     async def apply(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from llmservice_api import names
 from llmservice_operator.capabilities import NOTHING_OPTIONAL
 from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey, ref_of
-from llmservice_operator.kinds import WATCHED
 from llmservice_operator.kube_json import Manifest, section
 
 
@@ -39,21 +38,13 @@ class FakeCluster:
         """The live object."""
         return copy.deepcopy(self.objects.get(ref))
 
-    async def list_candidates(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Of the namespace what has a name that ours have, or the service's label."""
-        known = {
-            (kind.api_version, kind.kind, name)
-            for kind in WATCHED
-            for name in kind.names_of(key.name)
-        }
+    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
+        """Everything in the namespace with the service's label."""
         return [
             copy.deepcopy(live)
             for ref, live in self.objects.items()
             if ref.namespace == key.namespace
-            and (
-                (ref.api_version, ref.kind, ref.name) in known
-                or section(live, "metadata", "labels").get(names.LABEL_NAME) == key.name
-            )
+            and section(live, "metadata", "labels").get(names.LABEL_NAME) == key.name
         ]
 
     async def apply(

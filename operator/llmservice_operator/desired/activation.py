@@ -9,7 +9,7 @@ from typing import NamedTuple
 from llmservice_api import names
 
 from llmservice_operator.desired.metadata import metadata
-from llmservice_operator.kinds import ACTIVATOR_SUFFIX, ENDPOINT_SLICE
+from llmservice_operator.kinds import ENDPOINT_SLICE
 from llmservice_operator.kube_json import Manifest, entries
 from llmservice_operator.service import Service
 
@@ -34,7 +34,7 @@ def may_sleep(service: Service) -> bool:
 
 def slice_name(service: Service) -> str:
     """The name of the service's EndpointSlice for the activator."""
-    return f"{service.name}{ACTIVATOR_SUFFIX}"
+    return f"{service.name}-activator"
 
 
 def activation_slice(

@@ -6,7 +6,6 @@ from llmservice_api import names
 
 from llmservice_operator.desired.metadata import leader_selector, metadata
 from llmservice_operator.desired.secrets import has_tls
-from llmservice_operator.kinds import HEADLESS_SUFFIX
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.service import Service
 
@@ -52,7 +51,7 @@ def headless_service(service: Service) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(service, f"{service.name}{HEADLESS_SUFFIX}"),
+        "metadata": metadata(service, f"{service.name}-headless"),
         "spec": {
             "type": "ClusterIP",
             "clusterIP": "None",

@@ -30,7 +30,7 @@ def config_map(namespace: str, **data: str) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": "svc-config",  # as the operator calls one
+            "name": "notes",
             "namespace": namespace,
             "labels": {"llmservice.dev/name": "svc"},
         },
@@ -45,7 +45,7 @@ async def test_an_object_is_applied_read_listed_and_deleted(namespace: str) -> N
         made = await cluster.apply(config_map(namespace, a="1"))
         again = await cluster.apply(config_map(namespace, a="1"))
         assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
-        (listed,) = await cluster.list_candidates(ServiceKey(namespace, "svc"))
+        (listed,) = await cluster.list_labelled(ServiceKey(namespace, "svc"))
         assert (listed["kind"], ref_of(listed)) == ("ConfigMap", ref)
         with pytest.raises(Refused):
             await cluster.delete(ref, uid="of-somebody-else")

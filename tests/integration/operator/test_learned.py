@@ -52,5 +52,5 @@ async def test_the_largest_snapshot_fits_and_belongs_to_its_service(namespace: s
         assert base64.b64decode(kept) == PAYLOAD
         assert [owner["uid"] for owner in live["metadata"]["ownerReferences"]] == [service.uid]
         # Not labelled: what the operator lists and watches at every look stays small.
-        labelled = await cluster.list_candidates(ServiceKey(namespace, "svc"))
+        labelled = await cluster.list_labelled(ServiceKey(namespace, "svc"))
         assert ref.name not in [found["metadata"]["name"] for found in labelled]

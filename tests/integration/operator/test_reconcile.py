@@ -97,30 +97,21 @@ def test_changed_configuration_is_put_back(view: View) -> None:
 def test_owned_object_that_is_not_wanted_is_deleted(view: View) -> None:
     view.apply()
     eventually(view.exist)
-    model = view.get("cm/svc-config")["metadata"]
+    model = view.get("cm/svc-config")
     stale = {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
         "metadata": {
-            "name": "svc",
-            "labels": model["labels"],
-            "ownerReferences": model["ownerReferences"],
-        },
-        "spec": {"podSelector": {}},
-    }
-    foreign = {
-        "apiVersion": "autoscaling/v2",
-        "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": "svc", "labels": model["labels"]},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "absent"},
-            "maxReplicas": 1,
+            "name": "svc-old",
+            "labels": model["metadata"]["labels"],
+            "ownerReferences": model["metadata"]["ownerReferences"],
         },
     }
+    foreign = {**stale, "metadata": {"name": "svc-other", "labels": model["metadata"]["labels"]}}
     for manifest in (foreign, stale):
         view.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
-    eventually(lambda: view.get("netpol/svc"), until=lambda seen: not seen)
-    assert view.get("hpa/svc"), "an object without our owner reference is not ours"
+    eventually(lambda: view.get("cm/svc-old"), until=lambda seen: not seen)
+    assert view.get("cm/svc-other"), "an object without our owner reference is not ours"
 
 
 def test_scale_reaches_the_deployment(view: View) -> None:

@@ -103,7 +103,7 @@ async def test_what_a_list_brings_is_shown() -> None:
     labelled = resource()
     labelled["metadata"]["labels"] = {"llmservice.dev/name": "svc"}
     bench.fake.put(labelled)
-    await bench.cluster.list_candidates(KEY)
+    await bench.cluster.list_labelled(KEY)
     assert [manifest["metadata"]["name"] for manifest in bench.listed] == ["svc"]
     assert bench.cluster.capabilities == bench.fake.capabilities
 
