@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -30,11 +28,10 @@ from types import FrameType
 from typing import Final
 
 from cluster import flags, pki
-from cluster.processes import Processes, StartError
+from cluster.processes import Processes, free_ports
 from cluster.tools import CONTROL_PLANE, ensure
 
 _READY_TIMEOUT_S: Final = 90.0
-_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def control_plane(*, directory: Path | None = None) -> Generator[ControlPlane]:
 
 
 def _start(home: Path, programs: dict[str, Path], processes: Processes) -> ControlPlane:
-    etcd_port, peer_port, api_port = _free_ports(3)
+    etcd_port, peer_port, api_port = free_ports(3)
     layout = flags.Layout(
         keys=home / "pki",
         state=home,
@@ -107,7 +104,15 @@ def _start(home: Path, programs: dict[str, Path], processes: Processes) -> Contr
     plane = ControlPlane(kubeconfig=kubeconfig, server=server, directory=home, programs=programs)
     context = ssl.create_default_context(cafile=str(authority.path))
     context.load_cert_chain(*(str(path) for path in admin))
-    _wait(f"{server}/readyz", context, processes)
+
+    def ready(path: str) -> None:
+        processes.wait(
+            "kube-apiserver",
+            lambda: _read(f"{server}{path}", context),
+            within_s=_READY_TIMEOUT_S,
+        )
+
+    ready("/readyz")
     processes.start(
         "kube-controller-manager",
         [
@@ -118,7 +123,7 @@ def _start(home: Path, programs: dict[str, Path], processes: Processes) -> Contr
         ],
     )
     # The controllers work once the default namespace has got its service account.
-    _wait(f"{server}/api/v1/namespaces/default/serviceaccounts/default", context, processes)
+    ready("/api/v1/namespaces/default/serviceaccounts/default")
     return plane
 
 
@@ -132,30 +137,9 @@ def _apiserver(layout: flags.Layout) -> list[str]:
     ]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all held at once, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(held.getsockname()[1]) for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
-
-
-def _wait(url: str, context: ssl.SSLContext, processes: Processes) -> None:
-    """Return when `url` answers 200; raise StartError when a process ends or time runs out."""
-    deadline = time.monotonic() + _READY_TIMEOUT_S
-    while True:
-        processes.check()
-        try:
-            with urllib.request.urlopen(url, timeout=5, context=context):
-                return
-        except (urllib.error.URLError, OSError) as error:
-            if time.monotonic() > deadline:
-                tail = processes.tail("kube-apiserver")
-                raise StartError(
-                    f"{url} not ready in {_READY_TIMEOUT_S:.0f} s: {error}\n{tail}"
-                ) from error
-            time.sleep(_POLL_S)
+def _read(url: str, context: ssl.SSLContext) -> None:
+    with urllib.request.urlopen(url, timeout=5, context=context):
+        return
 
 
 def main() -> int:

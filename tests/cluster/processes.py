@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 _TERM_TIMEOUT_S: Final = 10.0
+_POLL_S: Final = 0.1
 
 
 class StartError(RuntimeError):
@@ -48,6 +51,21 @@ class Processes:
                     f"{name} ended with status {process.returncode}:\n{self.tail(name)}"
                 )
 
+    def wait(self, name: str, ready: Callable[[], object], *, within_s: float) -> None:
+        """Return when `ready` raises no OSError; raise StartError when one ends or is too slow."""
+        deadline = time.monotonic() + within_s
+        while True:
+            self.check()
+            try:
+                ready()
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    text = f"{name} not ready in {within_s:.0f} s: {error}\n{self.tail(name)}"
+                    raise StartError(text) from error
+                time.sleep(_POLL_S)
+            else:
+                return
+
     def tail(self, name: str, lines: int = 15) -> str:
         """The last lines that `name` has written."""
         text = self.log(name).read_text(encoding="utf-8", errors="replace")
@@ -63,6 +81,15 @@ class Processes:
             except subprocess.TimeoutExpired:
                 _signal(process.pid, signal.SIGKILL)
                 process.wait(timeout=_TERM_TIMEOUT_S)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in held]
+    for one in held:
+        one.close()
+    return ports
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cluster.processes import free_ports
 from engine.rendered import engines, line
 from fakes.manifests import SETTINGS, service
 from golden.update import EQUIPPED
@@ -47,15 +47,6 @@ if __name__ == "__main__":
     main()
 """
 _START_S = 540.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 import yaml
 from cluster.controlplane import ControlPlane
+from cluster.processes import free_ports
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -42,8 +42,7 @@ class LiveOperator:
         environment = os.environ | plane.environment
         if kubeconfig is not None:
             environment["KUBECONFIG"] = str(kubeconfig)
-        self.port = free_port()
-        self.http_port = free_port()
+        self.port, self.http_port = free_ports(2)
         with tempfile.NamedTemporaryFile("wb", prefix="operator-", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(
@@ -190,9 +189,3 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not in {within_s:.0f} s; seen last: {seen!r}")
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import obstore
+from cluster.processes import free_ports
 from obstore.store import S3Store
 
 BUCKET = "models"
@@ -55,16 +55,16 @@ def s3_server(folder: Path) -> Generator[S3]:
         _identity("writer", ["Admin", "Read", "Write", "List"]),
         _identity("reader", [f"Read:{BUCKET}", f"List:{BUCKET}"]),
     ]}))  # fmt: skip
-    arguments = [f"-{name}.port={_free_port()}" for name in _PORTS]
-    arguments += [f"-{name}.port.grpc={_free_port()}" for name in _PORTS]
-    url = f"http://127.0.0.1:{arguments[3].partition('=')[2]}"
+    flags = [f"-{name}.port{kind}" for name in _PORTS for kind in ("", ".grpc")]
+    ports = dict(zip(flags, free_ports(len(flags)), strict=True))
+    url = f"http://127.0.0.1:{ports['-s3.port']}"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [
                 *(Path(sys.executable).with_name("weed"), "-logtostderr", "server"),
                 *(f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
                 *(f"-s3.config={identities}", "-volume.max=20", "-master.volumeSizeLimitMB=64"),
-                *arguments,
+                *(f"{flag}={port}" for flag, port in ports.items()),
             ],
             stderr=log,
         )
@@ -93,8 +93,3 @@ def _until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> 
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(log.read_text()[-2000:]) from None
             time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])

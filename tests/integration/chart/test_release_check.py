@@ -6,13 +6,15 @@ import base64
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from cluster.controlplane import ControlPlane
+from cluster.processes import free_ports
 from fakes.chart_release import Installation
-from fakes.live_operator import LiveOperator, eventually, free_port
+from fakes.live_operator import LiveOperator, eventually
 from fakes.rendered_chart import CHART, of_kind, render
 
 
@@ -31,7 +33,7 @@ def account(plane: ControlPlane, release: Installation, tmp_path: Path) -> Path:
 
 
 def check(
-    plane: ControlPlane, account: Path, *, ports: tuple[int, int], within_s: float
+    plane: ControlPlane, account: Path, *, ports: Sequence[int], within_s: float
 ) -> subprocess.CompletedProcess[str]:
     """Run the text that the pod runs; `ports` are the operator's liveness and metrics."""
     (pod,) = of_kind(render(), "Pod")
@@ -84,7 +86,7 @@ def test_operator_works_with_the_command_and_the_rights_of_its_release(
 
 
 def test_check_says_what_is_missing(plane: ControlPlane, account: Path) -> None:
-    done = check(plane, account, ports=(free_port(), free_port()), within_s=0)
+    done = check(plane, account, ports=free_ports(2), within_s=0)
     assert done.returncode == 1
     assert "FAILED  definition: HTTP Error 404" in done.stdout
     for name in ("liveness", "leader"):

@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import yaml
-from cluster.processes import Processes
+from cluster.processes import Processes, free_ports
 from cluster.tools import ensure
-from fakes.live_operator import free_port
 
 Json = dict[str, Any]
 
@@ -31,7 +30,7 @@ class Prometheus:
         self._processes = Processes(directory)
         self._targets: dict[str, Json] = {}
         self._lock = threading.Lock()
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.url = f"http://127.0.0.1:{free_ports(1)[0]}"
         scrape = {
             "job_name": "test",
             "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}],
@@ -58,11 +57,13 @@ class Prometheus:
                 "--enable-feature=exemplar-storage",
             ],
         )
-        deadline = time.monotonic() + _START_S
-        while not self._is_ready():
-            self._processes.check()
-            assert time.monotonic() < deadline, self._processes.tail("prometheus")
-            time.sleep(0.1)
+        try:
+            self._processes.wait(
+                "prometheus", lambda: read(f"{self.url}/-/ready"), within_s=_START_S
+            )
+        except BaseException:
+            self._processes.stop()
+            raise
         return self
 
     def __exit__(
@@ -106,13 +107,6 @@ class Prometheus:
     def _ask(self, what: str, **parameters: str) -> Any:
         query = urllib.parse.urlencode(parameters)
         return json.loads(read(f"{self.url}/api/v1/{what}?{query}"))["data"]
-
-    def _is_ready(self) -> bool:
-        try:
-            read(f"{self.url}/-/ready")
-        except OSError:
-            return False
-        return True
 
     def _write_targets(self) -> None:
         fresh = self._directory / "targets.json.new"

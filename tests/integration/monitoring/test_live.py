@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from fakes.live_operator import eventually
 from fakes.rendered_chart import CHART
 from integration.monitoring.prometheus import read
 from integration.monitoring.stage import (
@@ -68,18 +69,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Generator[Run]:
 
 def seen(made: Stage, expression: str) -> None:
     """Wait until Prometheus has it."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not made.prometheus.query(expression):
-        assert time.monotonic() < deadline, f"{expression}: not in {PATIENCE_S} s"
-        time.sleep(0.5)
+    eventually(lambda: made.prometheus.query(expression), within_s=PATIENCE_S)
 
 
 def ended(made: Stage, alert: str) -> None:
     """Wait until the alert, which fired before its subject had started, has noticed that."""
-    deadline = time.monotonic() + PATIENCE_S
-    while alert in made.prometheus.firing():
-        assert time.monotonic() < deadline, f"{alert} fires after {PATIENCE_S} s"
-        time.sleep(0.5)
+    eventually(
+        made.prometheus.firing, until=lambda firing: alert not in firing, within_s=PATIENCE_S
+    )
 
 
 async def alerts_of(made: Stage, *, seconds: float) -> set[str]:

@@ -18,8 +18,9 @@ import kopf
 import pytest
 import yaml
 from cluster.controlplane import ControlPlane
+from cluster.processes import free_ports
 from fakes.fleet import metric
-from fakes.live_operator import LiveOperator, View, eventually, free_port
+from fakes.live_operator import LiveOperator, View, eventually
 from fakes.manifests import SETTINGS
 from llmservice_operator.handlers import registry_for
 from llmservice_operator.leader_election import Terms
@@ -172,7 +173,7 @@ async def test_an_operator_that_no_event_reaches_works_on_and_says_that_it_is_bl
         lease_terms=Terms(duration_s=9.0), resync_every_s=0.5, blind_after_s=2.0,
     )  # fmt: skip
     process = OperatorProcess(settings)
-    port, stop, ready = free_port(), asyncio.Event(), asyncio.Event()
+    (port,), stop, ready = free_ports(1), asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(
         kopf.operator(
             registry=registry_for(process, settings), standalone=True,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -14,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from cluster.processes import Processes, free_ports
 from cluster.tools import ensure
 
 _START_S: Final = 60.0
-_END_S: Final = 10.0
 _ANY: Final = "127.0.0.1:0"
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Ports that nobody here asks; without a value they would be fixed ones.
@@ -52,9 +50,12 @@ class JaegerProcess:
 
     directory: Path
 
+    def __post_init__(self) -> None:
+        self._processes = Processes(self.directory)
+
     def __enter__(self) -> Self:
         program = ensure(["jaeger"])["jaeger"]
-        otlp, query, query_grpc = _free_ports(3)
+        otlp, query, query_grpc = free_ports(3)
         self.endpoint = f"http://127.0.0.1:{otlp}"
         self._query = f"http://127.0.0.1:{query}"
         ports = [f"--{name}{_flag(name)}={_ANY}" for name in _UNUSED]
@@ -66,14 +67,11 @@ class JaegerProcess:
             f"--query.http-server.host-port=127.0.0.1:{query}",
             f"--query.grpc-server.host-port=127.0.0.1:{query_grpc}",
         ]
-        with (self.directory / "jaeger.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
+        self._processes.start("jaeger", command)
         try:
-            self._await_answers(otlp)
+            self._processes.wait("jaeger", lambda: self._answers(otlp), within_s=_START_S)
         except BaseException:
-            self._stop()
+            self._processes.stop()
             raise
         return self
 
@@ -83,7 +81,7 @@ class JaegerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop()
+        self._processes.stop()
 
     def get(self, path: str, parameters: Mapping[str, str] | None = None) -> list[Any]:
         """What the query API answers under `data`."""
@@ -98,25 +96,9 @@ class JaegerProcess:
             asked["tags"] = json.dumps(tags)
         return {one["traceID"]: spans_of(one) for one in self.get("/api/traces", asked)}
 
-    def _await_answers(self, otlp: int) -> None:
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self.get("/api/services")
-                with socket.create_connection(("127.0.0.1", otlp), timeout=1):
-                    return
-            except OSError:
-                time.sleep(0.1)
-        log = (self.directory / "jaeger.log").read_text(errors="replace")
-        raise AssertionError(f"Jaeger does not answer within {_START_S} s; log:\n{log[-3000:]}")
-
-    def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def _answers(self, otlp: int) -> None:
+        self.get("/api/services")
+        socket.create_connection(("127.0.0.1", otlp), timeout=1).close()
 
 
 def spans_of(trace: dict[str, Any]) -> list[StoredSpan]:
@@ -143,14 +125,3 @@ def _span(span: dict[str, Any], process: dict[str, Any]) -> StoredSpan:
 
 def _flag(name: str) -> str:
     return "-host-port" if name.startswith("processor.") else ".host-port"
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
-from fakes.live_operator import free_port
+from cluster.processes import free_ports
 from fakes.manifests import SETTINGS, service
 from fakes.reports import report
 from golden.update import EQUIPPED
@@ -83,5 +83,5 @@ def test_a_worker_stays_until_the_leader_has_answered_everything() -> None:
 
 
 def test_a_worker_does_not_wait_for_a_leader_that_is_gone() -> None:
-    with leaving(free_port()) as worker:
+    with leaving(*free_ports(1)) as worker:
         assert worker.wait(60) == 0
