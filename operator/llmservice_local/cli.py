@@ -35,16 +35,22 @@ Examples:
   llmservice queue chat -n team              who waits now, and why?
 """
 
-app = typer.Typer(
-    name="llmservice",
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain text: help that is read in logs and pagers too, and shown in a fifth of a second.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+def program(name: str, about: str) -> typer.Typer:
+    """A program of ours without commands; `about` is its help."""
+    return typer.Typer(
+        name=name,
+        help=about,
+        no_args_is_help=True,
+        add_completion=False,
+        # Plain text: help that is read in logs and pagers too, and shown in a fifth of a second.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+app = program("llmservice", _HELP)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from llmservice_local.cli import run
+from llmservice_local.cli import program, run
 from llmservice_local.commands import queue
 
 _HELP = """Look into the LLMServices of a cluster.
@@ -14,15 +12,7 @@ Examples:
   kubectl llmsvc queue chat -n team    who runs, who waits, and why
 """
 
-app = typer.Typer(
-    name="kubectl llmsvc",
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = program("kubectl llmsvc", _HELP)
 
 
 @app.callback()

@@ -31,14 +31,14 @@ def why(row: WaitingRow, queue: QueueReport) -> str:
 def _held(row: WaitingRow, queue: QueueReport) -> str:
     wants = "" if row.slots == 1 else f", wants {row.slots}"
     in_use = f"{queue.in_flight_slots} of {queue.limit_slots} in use{wants}"
-    return {
-        "slots": f"slots: {in_use}",
-        "max_concurrency": f"maxConcurrency: {in_use}",
-        "time_per_output_token": f"time per output token: {in_use}",
-        "kv_cache": "KV cache: no room beside what runs",
+    of_its_own = {
+        "kv_cache": f"{_LIMITS['kv_cache']}: no room beside what runs",
         "priority_cap": f"priority {row.priority} has all its slots{wants}",
         "too_wide": f"wants {row.slots} slots, the limit is {queue.limit_slots}",
-    }.get(row.held_by, row.held_by)
+    }
+    if row.held_by in of_its_own:
+        return of_its_own[row.held_by]
+    return f"{_LIMITS[row.held_by]}: {in_use}" if row.held_by in _LIMITS else row.held_by
 
 
 def _behind(row: WaitingRow, order: str) -> str:

@@ -63,16 +63,16 @@ class UrlSource:
                 replica = replica_of(self._name, response.status, body)
         except (aiohttp.ClientError, TimeoutError) as error:
             cause = str(error) or f"no answer within {ANSWER_WITHIN_S:g} s"
-            raise CommandError(
-                f"cannot read the queue of {self._url}: {cause}",
-                next_step="is it the admin port (9091, or `admin` of `llmservice up`)?",
-            ) from error
+            raise self._unreadable(cause) from error
         if replica.view is None:
-            raise CommandError(
-                f"cannot read the queue of {self._url}: {replica.error}",
-                next_step="is it the admin port (9091, or `admin` of `llmservice up`)?",
-            )
+            raise self._unreadable(replica.error)
         return [replica]
+
+    def _unreadable(self, cause: str) -> CommandError:
+        return CommandError(
+            f"cannot read the queue of {self._url}: {cause}",
+            next_step="is it the admin port (9091, or `admin` of `llmservice up`)?",
+        )
 
 
 def queue_path(rows: int) -> str:

@@ -42,9 +42,12 @@ def queue_lines(title: str, replicas: Sequence[Replica], *, width: int, rows: in
 
     Everything that clients named is printed with `?` for what is not printable.
     """
-    wide, short = width >= WIDE, _short_names(replicas)
-    running = _running(replicas, short)
-    waiting = _waiting(replicas, short)
+    wide = width >= WIDE
+    # The longest running first; of those who wait the first of each replica, with its own order.
+    running = _rows(replicas, lambda view: view.in_flight)
+    running.sort(key=lambda of: -of.row.running_s)
+    waiting = _rows(replicas, lambda view: view.waiting)
+    waiting.sort(key=lambda of: of.row.position)
     totals = [replica.view for replica in replicas if replica.view is not None]
     in_flight = sum(view.in_flight_requests for view in totals)
     queued = sum(view.queue.queued_requests for view in totals)
@@ -181,26 +184,15 @@ def _why(of: _Of[WaitingRow]) -> str:
     return why(of.row, of.replica.view.queue)
 
 
-def _running(replicas: Sequence[Replica], short: Sequence[str]) -> list[_Of[RunningRow]]:
-    """Of all replicas, the longest running first."""
-    found = [
+def _rows(
+    replicas: Sequence[Replica], rows_of: Callable[[QueueView], Sequence[_T]]
+) -> list[_Of[_T]]:
+    return [
         _Of(name, replica, row)
-        for name, replica in zip(short, replicas, strict=True)
+        for name, replica in zip(_short_names(replicas), replicas, strict=True)
         if replica.view is not None
-        for row in replica.view.in_flight
+        for row in rows_of(replica.view)
     ]
-    return sorted(found, key=lambda of: -of.row.running_s)
-
-
-def _waiting(replicas: Sequence[Replica], short: Sequence[str]) -> list[_Of[WaitingRow]]:
-    """Of all replicas, the first of each first: each has an order of its own."""
-    found = [
-        _Of(name, replica, row)
-        for name, replica in zip(short, replicas, strict=True)
-        if replica.view is not None
-        for row in replica.view.waiting
-    ]
-    return sorted(found, key=lambda of: of.row.position)
 
 
 def _short_names(replicas: Sequence[Replica]) -> list[str]:
