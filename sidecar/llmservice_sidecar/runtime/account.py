@@ -191,14 +191,14 @@ class Account:
             return
         self._closed = True
         outcome, reason = self._ending(error)
-        duration_s = self.telemetry.clock() - self.started_at
-        found = self.telemetry.tail.judge(outcome, reason, duration_s=duration_s)
+        now = self.telemetry.clock()
+        found = self.telemetry.tail.judge(outcome, reason, duration_s=now - self.started_at)
         if self.span.is_recording():
             sampled = self.span.get_span_context().trace_flags.sampled
             self.sampled_by = HEAD if sampled else found
             self._describe(outcome, reason, error)
         self.span.end()
-        self.telemetry.metrics.finished(self._end(outcome, reason))
+        self.telemetry.metrics.finished(self._end(outcome, reason, now=now))
 
     def _ending(self, error: BaseException | None) -> tuple[Outcome, Reason]:
         if error is None:
@@ -231,9 +231,8 @@ class Account:
             span.set_status(Status(StatusCode.ERROR, text))
         span.set_attributes(attributes)
 
-    def _end(self, outcome: Outcome, reason: Reason) -> RequestEnd:
-        first = self.first_token_at
-        usage, now = self.usage, self.telemetry.clock()
+    def _end(self, outcome: Outcome, reason: Reason, *, now: float) -> RequestEnd:
+        first, usage = self.first_token_at, self.usage
         return RequestEnd(
             outcome=outcome,
             reason=reason,
