@@ -18,7 +18,7 @@ from llmservice_api.activation import Activation, Removed, Replica
 
 from llmservice_operator.activation_feed import Feed
 from llmservice_operator.activator_ports import PortBook
-from llmservice_operator.cluster import ClusterError, ObjectRef, ServiceKey
+from llmservice_operator.cluster import ClusterError, ObjectRef, ServiceKey, ref_to
 from llmservice_operator.desired.activation import (
     activation_slice,
     family_of,
@@ -87,13 +87,17 @@ class Activations:
                 _log.warning("the activator's slices could not be listed: %s", error)
                 await asyncio.sleep(_RETRY_S)
 
+    def place(self, service: Service) -> ObjectRef:
+        """Where the service's slice is, if it has one."""
+        return ref_to(ENDPOINT_SLICE, service.namespace, slice_name(service))
+
     async def manifests(
         self, service: Service, live: Mapping[ObjectRef, Manifest]
     ) -> tuple[Manifest, ...]:
         """The service's slice, if it is to have one. Raises ClusterError."""
         await self._until_loaded()
         key = ServiceKey(service.namespace, service.name)
-        found = live.get(_ref(service))
+        found = live.get(self.place(service))
         pods = [pod for ref, pod in live.items() if ref.kind == POD.kind and is_leader(pod)]
         ready = [pod for pod in pods if is_ready(pod) and _address(pod)]
         # One that is not to sleep any more is still waited for by what it was asleep for.
@@ -213,12 +217,6 @@ class Activations:
         if since is None:
             return OVERLAP_S
         return (self._now() - datetime.fromisoformat(since)).total_seconds()
-
-
-def _ref(service: Service) -> ObjectRef:
-    return ObjectRef(
-        ENDPOINT_SLICE.api_version, ENDPOINT_SLICE.kind, service.namespace, slice_name(service)
-    )
 
 
 def _address(pod: Manifest) -> str:

@@ -38,6 +38,7 @@ class Applier:
     ) -> tuple[dict[ObjectRef, Manifest], Finding | None]:
         """The live objects afterwards, and what stopped the work, if anything did.
 
+        `live` has whatever is there of their names, somebody else's too.
         What the pods use comes before the workload and what looks at it after; the objects of
         each stage are applied side by side. Raises ClusterError, when none is under way any more.
         """
@@ -82,24 +83,12 @@ class Applier:
         wanted = _digest(manifest)
         if live is not None and seen.get(ref) == (wanted, _digest(_settled_part(live, manifest))):
             return live
-        if live is None:
-            live = await self._adoptable(service, ref)
         if live is not None:
+            _check_owner(live, ref, service)
             await self._hand_over_replicas(service, manifest, live)
         after = await self._cluster.apply(manifest)
         seen[ref] = (wanted, _digest(_settled_part(after, manifest)))
         return after
-
-    async def _adoptable(self, service: Service, ref: ObjectRef) -> Manifest | None:
-        """An object of that name without our label: ours if it says so, else not to be touched."""
-        found = await self._cluster.get(ref)
-        if found is None or is_owned(found, service):
-            return found
-        raise Refused(
-            "NameConflict",
-            f"{ref.kind} {ref.name} exists and belongs to somebody else; "
-            "delete it or give the LLMService another name",
-        )
 
     async def _hand_over_replicas(
         self, service: Service, manifest: Manifest, live: Manifest
@@ -151,6 +140,16 @@ def _stages(manifests: Sequence[Manifest]) -> Iterator[Sequence[Manifest]]:
     """Runs of what may be applied in any order."""
     for _, stage in itertools.groupby(manifests, key=lambda one: one["kind"] in _SCALABLE):
         yield tuple(stage)
+
+
+def _check_owner(live: Manifest, ref: ObjectRef, service: Service) -> None:
+    """An object of that name is ours if it says so, else not to be touched."""
+    if not is_owned(live, service):
+        raise Refused(
+            "NameConflict",
+            f"{ref.kind} {ref.name} exists and belongs to somebody else; "
+            "delete it or give the LLMService another name",
+        )
 
 
 def _digest(part: Mapping[str, Any]) -> str:

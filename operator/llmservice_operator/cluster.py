@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from llmservice_api import names
 
 from llmservice_operator.capabilities import Capabilities
+from llmservice_operator.kinds import Kind
 from llmservice_operator.kube_json import Manifest
 
 
@@ -60,8 +61,8 @@ class Cluster(Protocol):
         """The live object, None when there is none."""
         ...
 
-    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything with the service's label: objects we make, and the pods made from them."""
+    async def pods_of(self, key: ServiceKey) -> Sequence[Manifest]:
+        """The pods with the service's label."""
         ...
 
     async def apply(
@@ -77,6 +78,11 @@ class Cluster(Protocol):
     async def delete(self, ref: ObjectRef, *, uid: str) -> None:
         """Delete that very object in the background; absent is success."""
         ...
+
+
+def ref_to(kind: Kind, namespace: str, name: str) -> ObjectRef:
+    """The object of that kind and name."""
+    return ObjectRef(kind.api_version, kind.kind, namespace, name)
 
 
 def ref_of(manifest: Manifest) -> ObjectRef:

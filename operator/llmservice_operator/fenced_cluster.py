@@ -36,9 +36,9 @@ class FencedCluster:
         """The live object, None when there is none."""
         return await self._cluster.get(ref)
 
-    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything with the service's label."""
-        return await self._cluster.list_labelled(key)
+    async def pods_of(self, key: ServiceKey) -> Sequence[Manifest]:
+        """The pods with the service's label."""
+        return await self._cluster.pods_of(key)
 
     async def apply(
         self,

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import kopf
 from llmservice_api import names
 
-from llmservice_operator.cluster import ClusterError, ServiceKey
+from llmservice_operator.cluster import ClusterError, ObjectRef, ServiceKey, ref_of
 from llmservice_operator.kinds import WATCHED
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.settings import OperatorSettings
@@ -31,6 +31,8 @@ class Runner(Protocol):
     def look_at(self, key: ServiceKey) -> None: ...
 
     def told(self, manifest: Manifest) -> None: ...
+
+    def told_of(self, key: ServiceKey, ref: ObjectRef, *, gone: bool) -> None: ...
 
     @property
     def blind_s(self) -> float: ...
@@ -89,12 +91,16 @@ def _watch_services(registry: kopf.OperatorRegistry, runner: Runner) -> None:
     async def owned_changed(
         namespace: str | None,
         labels: kopf.Labels,
+        event: kopf.RawEvent,
         body: kopf.Body,
         resource: kopf.Resource,
         **_: Any,
     ) -> None:
-        runner.told(_identified(body, resource))
-        runner.look_at(ServiceKey(namespace or "", labels[names.LABEL_NAME]))
+        key = ServiceKey(namespace or "", labels[names.LABEL_NAME])
+        identified = _identified(body, resource)
+        runner.told(identified)
+        runner.told_of(key, ref_of(identified), gone=event["type"] == "DELETED")
+        runner.look_at(key)
 
     for kind in WATCHED:
         watched = kopf.on.event(
@@ -141,6 +147,7 @@ def _identified(body: kopf.Body, resource: kopf.Resource) -> Manifest:
         "kind": resource.kind,
         "metadata": {
             "namespace": body.metadata.namespace,
+            "name": body.metadata.name,
             "resourceVersion": body["metadata"]["resourceVersion"],
         },
     }

@@ -17,7 +17,7 @@ from llmservice_api import names
 
 from llmservice_operator.capabilities import NOTHING_OPTIONAL, Capabilities
 from llmservice_operator.cluster import ClusterError, ObjectRef, Refused, ServiceKey, ref_of
-from llmservice_operator.kinds import OWNED, PLURALS, Kind
+from llmservice_operator.kinds import OWNED, PLURALS, POD, Kind
 from llmservice_operator.kube_json import Manifest, entries, section
 
 _TIMEOUT_S: Final = 30.0
@@ -66,11 +66,13 @@ class KubernetesCluster:
         """The live object, None when there is none."""
         return await self._call("GET", _path(ref))
 
-    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything with the service's label."""
-        kinds = self._capabilities.watched()
-        lists = await asyncio.gather(*(self._list(kind, key) for kind in kinds))
-        return [item for items in lists for item in items]
+    async def pods_of(self, key: ServiceKey) -> Sequence[Manifest]:
+        """The pods with the service's label."""
+        found = await self.list_selected(
+            POD, key.namespace, selector=f"{names.LABEL_NAME}={key.name}"
+        )
+        # The API server leaves both out of a list's items.
+        return [{"apiVersion": POD.api_version, "kind": POD.kind, **item} for item in found]
 
     async def apply(
         self,
@@ -146,12 +148,6 @@ class KubernetesCluster:
             if event["type"] == "DELETED":
                 del objects[changed["metadata"]["uid"]]
             yield tuple(objects.values())
-
-    async def _list(self, kind: Kind, key: ServiceKey) -> list[Manifest]:
-        selector = kind.selector.replace(names.LABEL_NAME, f"{names.LABEL_NAME}={key.name}")
-        found = await self.list_selected(kind, key.namespace, selector=selector)
-        # The API server leaves both out of a list's items.
-        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in found]
 
     async def _call(
         self,

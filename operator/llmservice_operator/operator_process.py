@@ -20,6 +20,7 @@ from llmservice_operator.backlog import Backlogs
 from llmservice_operator.cluster import Cluster, ClusterError, ObjectRef, ServiceKey
 from llmservice_operator.fenced_cluster import FencedCluster
 from llmservice_operator.http_server import backlog_routes, metrics_routes, serving
+from llmservice_operator.inventory import Inventory
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.kubernetes_cluster import connected
 from llmservice_operator.leader_election import LEASE_API, LeaderElection
@@ -49,6 +50,7 @@ class OperatorProcess:
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
         self._sight = Sight(namespaced=bool(settings.namespaces), clock=time.monotonic)
+        self._inventory = Inventory()
         self._queue: WorkQueue[ServiceKey] | None = None
         self._resync: Resync | None = None
         self._election: LeaderElection | None = None
@@ -86,6 +88,10 @@ class OperatorProcess:
         """An event about this object has come."""
         self._sight.told(manifest)
 
+    def told_of(self, key: ServiceKey, ref: ObjectRef, *, gone: bool) -> None:
+        """An event about an object with that service's label has come."""
+        self._inventory.told(key, ref, gone=gone)
+
     def definitions_changed(self) -> None:
         """An optional kind may have come or gone."""
         if self._resync is not None:
@@ -116,7 +122,7 @@ class OperatorProcess:
             FencedCluster(cluster, check=election.check),
             tracer=tracing.tracer,
             metrics=metrics,
-            listed=self._sight.listed,
+            seen=self._sight.listed,
         )
         queue = await self._equipped(writing, Telemetry(tracing.tracer, metrics), metrics)
         self._queue = queue
@@ -182,6 +188,7 @@ class OperatorProcess:
             )
         reconciler = Reconciler(
             cluster,
+            inventory=self._inventory,
             poller=poller,
             keepers=(snapshots, backlogs),
             witness=telemetry,

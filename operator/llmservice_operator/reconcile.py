@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
@@ -13,10 +14,11 @@ from llmservice_api.spec import SpecError
 
 from llmservice_operator.announcements import announcements
 from llmservice_operator.apply import Applier, is_owned
-from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
+from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of, ref_to
 from llmservice_operator.conditions import Condition, Finding, parse_conditions
 from llmservice_operator.desired import desired, workload_possible
 from llmservice_operator.desired.model_source import needed_claims
+from llmservice_operator.inventory import Inventory
 from llmservice_operator.kinds import (
     DEPLOYMENT,
     HORIZONTAL_POD_AUTOSCALER,
@@ -26,7 +28,7 @@ from llmservice_operator.kinds import (
 from llmservice_operator.kube_json import Manifest, entries, section
 from llmservice_operator.observed import Observed
 from llmservice_operator.polling import Poller
-from llmservice_operator.service import Service, parse_service, recorded_rendering
+from llmservice_operator.service import Service, nodes_name, parse_service, recorded_rendering
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
@@ -51,6 +53,8 @@ class Keeper(Protocol):
 class StandIn(Protocol):
     """Adds to what is desired what follows from what is there. Raises as Keeper does."""
 
+    def place(self, service: Service) -> ObjectRef: ...
+
     async def manifests(
         self, service: Service, live: Mapping[ObjectRef, Manifest]
     ) -> Sequence[Manifest]: ...
@@ -71,10 +75,11 @@ class Witness(Protocol):
 class Reconciler:
     """Acts from live state alone: what event led here does not matter."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a look needs, by name
         self,
         cluster: Cluster,
         *,
+        inventory: Inventory,
         poller: Poller,
         keepers: Sequence[Keeper],
         witness: Witness,
@@ -83,6 +88,7 @@ class Reconciler:
         stand_in: StandIn | None = None,
     ) -> None:
         self._cluster = cluster
+        self._inventory = inventory
         self._stand_in = stand_in
         self._poller = poller
         self._keepers = keepers
@@ -103,6 +109,7 @@ class Reconciler:
             for keeper in (*self._keepers, *([self._stand_in] if self._stand_in else [])):
                 keeper.forget(key)
             self._applier.forget(key)
+            self._inventory.forget(key)
             self._witness.gone(key)
             return None
         self._witness.read(raw)
@@ -122,10 +129,9 @@ class Reconciler:
         return min(settings.unsettled_recheck_s, patience_s)
 
     async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
-        labelled = await self._cluster.list_labelled(key)
-        live = {ref_of(manifest): manifest for manifest in labelled}
+        live = await self._known(key)
         try:
-            service = parse_service(raw, recorded=recorded_rendering(_workload(labelled)))
+            service = parse_service(raw, recorded=recorded_rendering(_workload(live.values())))
             manifests = desired(service, self._settings, self._cluster.capabilities)
         except SpecError as error:
             # Nothing is touched: what runs keeps running until the spec can be read.
@@ -135,12 +141,37 @@ class Reconciler:
                 before=before,
                 now=self._now(),
             )
+        live |= await self._read(self._places(service, manifests) - live.keys())
         stand_in = await self._stand_in.manifests(service, live) if self._stand_in else ()
         observed = await self._apply(service, (*manifests, *stand_in), live)
         observed = replace(observed, wakes=bool(stand_in))
         for keeper in self._keepers:
             await keeper.keep(service, observed)
         return status(service, observed, before=before, now=self._now())
+
+    async def _known(self, key: ServiceKey) -> dict[ObjectRef, Manifest]:
+        """What there is of the service: its objects by name, and its pods.
+
+        Its workload before any event has told of it, too: it says how it was rendered, and a
+        new operator that did not know would render it anew, which restarts pods.
+        """
+        workloads = {ref_to(DEPLOYMENT, key.namespace, key.name)}
+        if self._cluster.capabilities.serves(LEADER_WORKER_SET):
+            workloads.add(ref_to(LEADER_WORKER_SET, key.namespace, nodes_name(key.name)))
+        read, pods = await asyncio.gather(
+            self._read(self._inventory.of(key) | workloads), self._cluster.pods_of(key)
+        )
+        return read | {ref_of(pod): pod for pod in pods}
+
+    def _places(self, service: Service, manifests: Sequence[Manifest]) -> set[ObjectRef]:
+        places = {ref_of(manifest) for manifest in manifests}
+        return places | {self._stand_in.place(service)} if self._stand_in else places
+
+    async def _read(self, refs: Set[ObjectRef]) -> dict[ObjectRef, Manifest]:
+        ordered = sorted(refs)
+        found = await asyncio.gather(*(self._cluster.get(ref) for ref in ordered))
+        read = zip(ordered, found, strict=True)
+        return {ref: manifest for ref, manifest in read if manifest is not None}
 
     async def _apply(
         self,
@@ -154,7 +185,7 @@ class Reconciler:
         if possible:
             # First: two autoscalers, or one beside our own number of replicas, would fight.
             await self._applier.prune(manifests, owned, kinds=_AUTOSCALERS)
-        made, problem = await self._applier.apply_all(service, manifests, owned)
+        made, problem = await self._applier.apply_all(service, manifests, live)
         if problem is None and possible:
             await self._applier.prune(manifests, owned)
         pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")

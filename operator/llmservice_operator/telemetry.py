@@ -14,7 +14,8 @@ from llmservice_operator import structured_log
 from llmservice_operator.capabilities import Capabilities
 from llmservice_operator.cluster import Cluster, ClusterError, ObjectRef, Refused, ServiceKey
 from llmservice_operator.conditions import Condition
-from llmservice_operator.kube_json import Manifest
+from llmservice_operator.kinds import POD
+from llmservice_operator.kube_json import Manifest, section
 from llmservice_operator.leader_election import NotLeader
 from llmservice_operator.metrics import Metrics
 
@@ -70,7 +71,7 @@ class Telemetry:
 class TracedCluster:
     """A cluster whose calls are counted; writes have spans, under that of their look.
 
-    `listed` is shown every object that a list has brought.
+    `seen` is shown every object with our label that is there.
     """
 
     def __init__(
@@ -79,10 +80,10 @@ class TracedCluster:
         *,
         tracer: Tracer,
         metrics: Metrics,
-        listed: Callable[[Manifest], object],
+        seen: Callable[[Manifest], object],
     ) -> None:
         self._cluster = cluster
-        self._listed = listed
+        self._seen = seen
         self._tracer = tracer
         self._metrics = metrics
 
@@ -94,14 +95,18 @@ class TracedCluster:
     async def get(self, ref: ObjectRef) -> Manifest | None:
         """The live object, None when there is none."""
         async with self._counted("get", ref.kind):
-            return await self._cluster.get(ref)
+            found = await self._cluster.get(ref)
+        # Watches tell of what has our label alone.
+        if found is not None and names.LABEL_NAME in section(found, "metadata", "labels"):
+            self._seen(found)
+        return found
 
-    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything with the service's label."""
-        async with self._counted("list", "owned"):
-            found = await self._cluster.list_labelled(key)
+    async def pods_of(self, key: ServiceKey) -> Sequence[Manifest]:
+        """The pods with the service's label."""
+        async with self._counted("list", POD.kind):
+            found = await self._cluster.pods_of(key)
         for manifest in found:
-            self._listed(manifest)
+            self._seen(manifest)
         return found
 
     async def apply(

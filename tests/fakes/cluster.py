@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from llmservice_api import names
 from llmservice_operator.capabilities import NOTHING_OPTIONAL
 from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey, ref_of
+from llmservice_operator.inventory import Inventory
 from llmservice_operator.kube_json import Manifest, section
 
 
@@ -20,6 +21,7 @@ class FakeCluster:
         self.deleted: list[ObjectRef] = []
         self.refusals: dict[str, Refused] = {}
         self.capabilities = NOTHING_OPTIONAL
+        self.inventory = Inventory()  # as watches would fill it
         self._version = 0
         for manifest in objects:
             self.put(manifest)
@@ -32,18 +34,26 @@ class FakeCluster:
         live["metadata"].setdefault("uid", f"uid-{ref.kind}-{ref.name}")
         live["metadata"]["resourceVersion"] = str(self._version)
         self.objects[ref] = live
+        if owner := section(live, "metadata", "labels").get(names.LABEL_NAME):
+            self.inventory.told(ServiceKey(ref.namespace, owner), ref)
         return copy.deepcopy(live)
+
+    def remove(self, ref: ObjectRef) -> None:
+        """Take an object away as somebody else would."""
+        live = self.objects.pop(ref)
+        if owner := section(live, "metadata", "labels").get(names.LABEL_NAME):
+            self.inventory.told(ServiceKey(ref.namespace, owner), ref, gone=True)
 
     async def get(self, ref: ObjectRef) -> Manifest | None:
         """The live object."""
         return copy.deepcopy(self.objects.get(ref))
 
-    async def list_labelled(self, key: ServiceKey) -> Sequence[Manifest]:
-        """Everything in the namespace with the service's label."""
+    async def pods_of(self, key: ServiceKey) -> Sequence[Manifest]:
+        """The namespace's pods with the service's label."""
         return [
             copy.deepcopy(live)
             for ref, live in self.objects.items()
-            if ref.namespace == key.namespace
+            if (ref.kind, ref.namespace) == ("Pod", key.namespace)
             and section(live, "metadata", "labels").get(names.LABEL_NAME) == key.name
         ]
 
@@ -72,5 +82,5 @@ class FakeCluster:
         """Remove the object of that uid."""
         live = self.objects.get(ref)
         if live is not None and live["metadata"]["uid"] == uid:
-            del self.objects[ref]
+            self.remove(ref)
             self.deleted.append(ref)

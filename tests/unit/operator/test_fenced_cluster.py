@@ -29,7 +29,7 @@ async def test_whoever_does_not_lead_reads_and_writes_nothing() -> None:
     cluster = FakeCluster(resource())
     other = fenced(cluster, lapsed)
     assert await other.get(KEY.ref)
-    assert not await other.list_labelled(KEY)
+    assert not await other.pods_of(KEY)
     with pytest.raises(NotLeader):
         await other.apply(resource())
     with pytest.raises(NotLeader):

@@ -40,6 +40,7 @@ def reconciler(cluster: FakeCluster) -> Reconciler:
     poller = Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS)
     return Reconciler(
         cluster,
+        inventory=cluster.inventory,
         poller=poller,
         keepers=(no_snapshots(cluster),),
         witness=Nobody(),
@@ -246,6 +247,7 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
     now = NOW
     looks = Reconciler(
         cluster,
+        inventory=cluster.inventory,
         poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
         keepers=(no_snapshots(cluster),),
         witness=Nobody(),

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 from fakes.cluster import FakeCluster
-from fakes.manifests import resource
+from fakes.manifests import deployment, pod, resource
+from llmservice_api import names
 from llmservice_operator import structured_log
-from llmservice_operator.cluster import ClusterError, Refused, ServiceKey
+from llmservice_operator.cluster import ClusterError, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Condition, Truth
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.leader_election import NotLeader
@@ -36,9 +37,9 @@ class Bench:
         self.metrics = Metrics(depth=lambda: 3, leading=lambda: True, blind_s=lambda: 0.0)
         self.telemetry = Telemetry(tracer, self.metrics)
         self.fake = FakeCluster(resource())
-        self.listed: list[Manifest] = []
+        self.seen: list[Manifest] = []
         self.cluster = TracedCluster(
-            self.fake, tracer=tracer, metrics=self.metrics, listed=self.listed.append
+            self.fake, tracer=tracer, metrics=self.metrics, seen=self.seen.append
         )
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -98,13 +99,16 @@ async def test_a_status_of_a_service_that_has_gone_is_no_error_of_its_span() -> 
     assert bench.value("api_requests_total", **labels) == 1
 
 
-async def test_what_a_list_brings_is_shown() -> None:
+async def test_what_is_read_with_our_label_is_shown() -> None:
     bench = Bench()
-    labelled = resource()
-    labelled["metadata"]["labels"] = {"llmservice.dev/name": "svc"}
+    labelled = deployment(ready=1)
+    labelled["metadata"]["labels"] = {names.LABEL_NAME: "svc"}
     bench.fake.put(labelled)
-    await bench.cluster.list_labelled(KEY)
-    assert [manifest["metadata"]["name"] for manifest in bench.listed] == ["svc"]
+    bench.fake.put(pod(ready=True))
+    assert await bench.cluster.get(KEY.ref)
+    assert await bench.cluster.get(ref_of(labelled))
+    assert await bench.cluster.pods_of(KEY)
+    assert [manifest["kind"] for manifest in bench.seen] == ["Deployment", "Pod"]
     assert bench.cluster.capabilities == bench.fake.capabilities
 
 
