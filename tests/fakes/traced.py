@@ -205,6 +205,7 @@ def _door_span(one: TracedRequest) -> dict[str, Any]:
         names.ATTR_PRIORITY: one.priority,
         names.ATTR_POLICY: one.policy,
         names.ATTR_ORDER: one.order,
+        names.ATTR_TAIL_WEIGHT: one.tail_weight,
         names.ATTR_SLOTS: one.slots,
         names.ATTR_PROMPT_TOKENS: one.prompt_tokens,
         names.ATTR_TIMEOUT_S: one.timeout_s,

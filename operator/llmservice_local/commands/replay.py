@@ -83,7 +83,8 @@ def replay(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="Only what this policy served.  [default: whatever served]"),
     ] = None,
     recorded_tail_weight: Annotated[
-        float, typer.Option(min=0.0, help="What the recorded policy ran with; traces do not say.")
+        float,
+        typer.Option(min=0.0, help="What the recorded policy ran with, where traces do not say."),
     ] = 1.0,
     service: ServiceOption = None,
     since: SinceOption = None,

@@ -33,6 +33,7 @@ class TracedRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stream: bool | None = None
     policy: str = ""  # what is configured
     order: str = ""  # what was served
+    tail_weight: float | None = None  # of the configured policy
     slots: int = 1
     prompt_tokens: int | None = None
     max_tokens: int | None = None

@@ -38,8 +38,8 @@ class ReplayPlan:
     """Every policy with every predictor on what was recorded.
 
     `slots` None keeps each pod's limit. `recorded_policy` takes only what it served;
-    `recorded_tail_weight` is what it ran with: traces do not say. `force`: gains although the
-    self-check fails.
+    `recorded_tail_weight` is what it ran with where traces do not say. `force`: gains although
+    the self-check fails.
     """
 
     policies: Sequence[str]
@@ -144,7 +144,11 @@ class _Replay:
             Variant(
                 policy=stretch.policy,
                 predictor=RECORDED,
-                tail_weight=self._plan.recorded_tail_weight,
+                tail_weight=(
+                    self._plan.recorded_tail_weight
+                    if stretch.tail_weight is None
+                    else stretch.tail_weight
+                ),
             )
             for stretch in self._stretches
         ]

@@ -49,6 +49,7 @@ class Stretch:
 
     pod: str
     policy: str  # that was really in force: arrival order where the configured one never was
+    tail_weight: float | None  # of the configured one; None: the traces do not say
     began_s: float  # Unix seconds
     taken: Sequence[Taken]
     slots: int
@@ -87,7 +88,9 @@ def recording_of(requests: Iterable[TracedRequest], *, policy: str | None = None
     stretches: list[Stretch] = []
     for (service, pod), of_pod in sorted(by_pod.items()):
         of_pod.sort(key=_offered_s)
-        for configured, group in itertools.groupby(of_pod, key=lambda one: one.policy):
+        for (configured, _), group in itertools.groupby(
+            of_pod, key=lambda one: (one.policy, one.tail_weight)
+        ):
             members = list(group)
             in_force = _in_force(configured, members)
             if policy not in (None, in_force):
@@ -138,6 +141,7 @@ def _stretch(pod: str, policy: str, members: Sequence[TracedRequest]) -> Stretch
     return Stretch(
         pod=pod,
         policy=policy,
+        tail_weight=members[0].tail_weight,
         began_s=began_s,
         taken=[_taken(one, typical, token_s, queue_timeout_s, began_s) for one in members],
         slots=slots,

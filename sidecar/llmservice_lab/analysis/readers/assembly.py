@@ -42,6 +42,7 @@ _DOOR: Final = {
     "priority": (names.ATTR_PRIORITY, int),
     "policy": (names.ATTR_POLICY, str),
     "order": (names.ATTR_ORDER, str),
+    "tail_weight": (names.ATTR_TAIL_WEIGHT, float),
     "slots": (names.ATTR_SLOTS, int),
     "prompt_tokens": (names.ATTR_PROMPT_TOKENS, int),
     "timeout_s": (names.ATTR_TIMEOUT_S, float),

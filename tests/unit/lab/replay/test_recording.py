@@ -126,6 +126,17 @@ def test_a_change_of_policy_begins_a_new_stretch() -> None:
     assert only.left_out == {"served by FCFS": half}
 
 
+def test_a_change_of_the_tail_weight_begins_a_new_stretch() -> None:
+    half = len(BASE) // 2
+    requests = [
+        msgspec.structs.replace(one, tail_weight=1.0 if place < half else 0.25)
+        for place, one in enumerate(BASE)
+    ]
+    recording = recording_of(requests)
+    assert [stretch.tail_weight for stretch in recording.stretches] == [1.0, 0.25]
+    assert one_stretch(BASE).tail_weight is None  # traces that do not say it
+
+
 def test_a_policy_that_was_never_obeyed_was_not_in_force() -> None:
     shadow = [msgspec.structs.replace(one, policy="SSJF", order="FCFS") for one in BASE]
     assert one_stretch(shadow).policy == "FCFS"
