@@ -59,15 +59,19 @@ unit: sync  ## The fast tests only: no engine, no API server
 
 # Side by side: one half computes, the other mostly waits for servers.
 test: check-generated lint type tools engine  ## Lint, types and all tests but the cluster's
-	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory --jobs=2 test-pure test-real
+
+# What is measured runs at half the speed: not part of `test`.
+coverage: sync tools engine  ## The same tests, and which branches they see
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory --jobs=2 COVER="--cov --cov-report=" test-pure test-real
 	@$(RUN) coverage combine --quiet && $(RUN) coverage report --skip-covered
 
 test-pure:
-	@COVERAGE_FILE=.coverage.pure $(RUN) pytest -q $(PURE) --cov --cov-report=
+	@COVERAGE_FILE=.coverage.pure $(RUN) pytest -q $(PURE) $(COVER)
 
 test-real:
-	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/bench --ignore=tests/scale $(PURE:%=--ignore=%) --cov --cov-report=
+	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/bench --ignore=tests/scale $(PURE:%=--ignore=%) $(COVER)
 
 test-slow: sync tools engine  ## What takes minutes: many services, kills, every field, autoscalers, two nodes
 	@$(RUN) pytest -q -m slow tests/integration tests/engine
@@ -105,4 +109,4 @@ predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test test-pure test-real test-slow images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test coverage test-pure test-real test-slow images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads
