@@ -14,7 +14,7 @@ from llmservice_api.spec import SpecError
 
 from llmservice_operator.announcements import announcements
 from llmservice_operator.apply import Applier, is_owned
-from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of, ref_to
+from llmservice_operator.cluster import Cluster, ObjectRef, Refused, ServiceKey, ref_of
 from llmservice_operator.conditions import Condition, Finding, parse_conditions
 from llmservice_operator.desired import desired, workload_possible
 from llmservice_operator.desired.model_source import needed_claims
@@ -28,7 +28,7 @@ from llmservice_operator.kinds import (
 from llmservice_operator.kube_json import Manifest, entries, section
 from llmservice_operator.observed import Observed
 from llmservice_operator.polling import Poller
-from llmservice_operator.service import Service, nodes_name, parse_service, recorded_rendering
+from llmservice_operator.service import Service, parse_service, recorded_rendering, rendering
 from llmservice_operator.settings import OperatorSettings
 from llmservice_operator.status import Status, refused_status, status, worth_writing
 
@@ -114,9 +114,8 @@ class Reconciler:
             return None
         self._witness.read(raw)
         before = parse_conditions(entries(raw, "status", "conditions"))
-        after = await self._judge(key, raw, before)
-        await self._write(raw, after)
-        await self._announce(raw, before, after)
+        after = await self._judge(raw, before)
+        await asyncio.gather(self._write(raw, after), self._announce(raw, before, after))
         self._witness.judged(key, after.conditions)
         return self._recheck_s(after)
 
@@ -128,11 +127,16 @@ class Reconciler:
         patience_s = max(settings.settling_recheck_s, after.calm_s(now=self._now()) / 2)
         return min(settings.unsettled_recheck_s, patience_s)
 
-    async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
-        live = await self._known(key)
+    async def _judge(self, raw: Manifest, before: Sequence[Condition]) -> Status:
         try:
-            service = parse_service(raw, recorded=recorded_rendering(_workload(live.values())))
-            manifests = desired(service, self._settings, self._cluster.capabilities)
+            service = parse_service(raw)
+            manifests = self._desired(service)
+            live = await self._live(service, manifests)
+            recorded = recorded_rendering(_workload(live.values()))
+            today = rendering(service, self._settings.images, self._settings.defaults)
+            if recorded not in (None, today):
+                service = replace(service, recorded=recorded)
+                manifests = self._desired(service)
         except SpecError as error:
             # Nothing is touched: what runs keeps running until the spec can be read.
             return refused_status(
@@ -141,7 +145,6 @@ class Reconciler:
                 before=before,
                 now=self._now(),
             )
-        live |= await self._read(self._places(service, manifests) - live.keys())
         stand_in = await self._stand_in.manifests(service, live) if self._stand_in else ()
         observed = await self._apply(service, (*manifests, *stand_in), live)
         observed = replace(observed, wakes=bool(stand_in))
@@ -149,23 +152,23 @@ class Reconciler:
             await keeper.keep(service, observed)
         return status(service, observed, before=before, now=self._now())
 
-    async def _known(self, key: ServiceKey) -> dict[ObjectRef, Manifest]:
+    def _desired(self, service: Service) -> Sequence[Manifest]:
+        return desired(service, self._settings, self._cluster.capabilities)
+
+    async def _live(
+        self, service: Service, manifests: Sequence[Manifest]
+    ) -> dict[ObjectRef, Manifest]:
         """What there is of the service: its objects by name, and its pods.
 
-        Its workload before any event has told of it, too: it says how it was rendered, and a
-        new operator that did not know would render it anew, which restarts pods.
+        What it is to get is read before any event has told of it: it may be somebody else's, and
+        its workload says how it was rendered. Names do not depend on that.
         """
-        workloads = {ref_to(DEPLOYMENT, key.namespace, key.name)}
-        if self._cluster.capabilities.serves(LEADER_WORKER_SET):
-            workloads.add(ref_to(LEADER_WORKER_SET, key.namespace, nodes_name(key.name)))
-        read, pods = await asyncio.gather(
-            self._read(self._inventory.of(key) | workloads), self._cluster.pods_of(key)
-        )
+        key = ServiceKey(service.namespace, service.name)
+        refs = self._inventory.of(key) | {ref_of(one) for one in manifests}
+        if self._stand_in:
+            refs |= {self._stand_in.place(service)}
+        read, pods = await asyncio.gather(self._read(refs), self._cluster.pods_of(key))
         return read | {ref_of(pod): pod for pod in pods}
-
-    def _places(self, service: Service, manifests: Sequence[Manifest]) -> set[ObjectRef]:
-        places = {ref_of(manifest) for manifest in manifests}
-        return places | {self._stand_in.place(service)} if self._stand_in else places
 
     async def _read(self, refs: Set[ObjectRef]) -> dict[ObjectRef, Manifest]:
         ordered = sorted(refs)

@@ -75,7 +75,7 @@ class Service:
 
         A LeaderWorkerSet makes a headless Service of its own name, which must not be ours.
         """
-        return self.name if self.spec.parallelism.nodes == 1 else nodes_name(self.name)
+        return self.name if self.spec.parallelism.nodes == 1 else f"{self.name}-nodes"
 
     @property
     def config_map(self) -> str:
@@ -86,11 +86,6 @@ class Service:
     def snapshot_map(self) -> str:
         """The ConfigMap with what the predictor has learned, where new pods start."""
         return f"{self.name}-predictor"
-
-
-def nodes_name(service: str) -> str:
-    """The name of a service's LeaderWorkerSet."""
-    return f"{service}-nodes"
 
 
 def parse_service(manifest: Mapping[str, Any], *, recorded: Rendering | None = None) -> Service:
