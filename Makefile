@@ -52,26 +52,27 @@ tools: sync  ## Build or fetch the programs of a real control plane (etcd, kube-
 engine: sync  ## Create the CPU engine's own environment (vLLM)
 	@$(RUN) python -m llmservice_lab.engine.environment
 
-PURE := tests/unit tests/property tests/contract tests/runtime tests/mutation
+WITH_ENGINE := tests/engine tests/integration/monitoring tests/integration/predictors tests/integration/sidecar
+APART := tests/bench tests/e2e tests/scale
 
 unit: sync  ## The fast tests only: no engine, no API server
 	@$(RUN) pytest -q tests/unit tests/property tests/contract tests/runtime
 
-# Side by side: one half computes, the other mostly waits for servers.
+# Two halves side by side, about as long as each other.
 test: check-generated lint type tools engine  ## Lint, types and all tests but the cluster's
-	@$(MAKE) --no-print-directory --jobs=2 test-pure test-real
+	@$(MAKE) --no-print-directory --jobs=2 test-with-engine test-without-engine
 
 # What is measured runs at half the speed: not part of `test`.
 coverage: sync tools engine  ## The same tests, and which branches they see
 	@rm -f .coverage .coverage.*
-	@$(MAKE) --no-print-directory --jobs=2 COVER="--cov --cov-report=" test-pure test-real
+	@$(MAKE) --no-print-directory --jobs=2 COVER="--cov --cov-report=" test-with-engine test-without-engine
 	@$(RUN) coverage combine --quiet && $(RUN) coverage report --skip-covered
 
-test-pure:
-	@COVERAGE_FILE=.coverage.pure $(RUN) pytest -q $(PURE) $(COVER)
+test-with-engine:
+	@COVERAGE_FILE=.coverage.with $(RUN) pytest -q -m "not slow" $(WITH_ENGINE) $(COVER)
 
-test-real:
-	@COVERAGE_FILE=.coverage.real $(RUN) pytest -q -m "not slow" --ignore=tests/e2e --ignore=tests/bench --ignore=tests/scale $(PURE:%=--ignore=%) $(COVER)
+test-without-engine:
+	@COVERAGE_FILE=.coverage.without $(RUN) pytest -q -m "not slow" tests $(addprefix --ignore=,$(WITH_ENGINE) $(APART)) $(COVER)
 
 test-slow: sync tools engine  ## What takes minutes: many services, kills, every field, autoscalers, two nodes
 	@$(RUN) pytest -q -m slow tests/integration tests/engine
@@ -109,4 +110,4 @@ predictors: sync  ## Write docs/predictors.md (LENGTHS=table of answer lengths, 
 overheads: sync engine  ## Figures of this machine (gate, added latency); never asserted
 	@$(RUN) pytest -q -s tests/bench
 
-.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test coverage test-pure test-real test-slow images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads
+.PHONY: help sync demo sim fmt lint type docs generate check-generated golden tools engine unit test coverage test-with-engine test-without-engine test-slow images push image-context release-check cluster cluster-down e2e scale-test bench predictors overheads
