@@ -234,6 +234,8 @@ def _pace(settings: OperatorSettings) -> Pace:
         look_longest_s=settings.look_longest_s,
         burst=settings.look_burst,
         every_s=settings.look_every_s,
+        slow_s=settings.slow_look_s,
+        rest_longest_s=settings.rest_longest_s,
     )
 
 

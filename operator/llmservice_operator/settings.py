@@ -70,3 +70,5 @@ class OperatorSettings:
     # A service that events ask for without end: so many looks at once, then one every so often.
     look_burst: int = 20
     look_every_s: float = 2.0
+    slow_look_s: float = 0.25  # a worker rests as long after a slower one
+    rest_longest_s: float = 2.0

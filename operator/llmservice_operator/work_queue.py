@@ -36,6 +36,9 @@ class Pace:
 
     A key that has used up its burst gets a look every `every_s`: somebody who undoes each of our
     writes is answered that often, not as fast as the network allows.
+
+    After a look that took longer than `slow_s` the worker rests as long, `rest_longest_s` at most:
+    a busy API server is asked less, and each look gets its answers sooner.
     """
 
     retry_first_s: float
@@ -43,6 +46,8 @@ class Pace:
     look_longest_s: float
     burst: int
     every_s: float
+    slow_s: float
+    rest_longest_s: float
 
 
 @dataclass(slots=True)
@@ -109,16 +114,20 @@ class WorkQueue(Generic[Key]):
             key = await self._waiting.get()
             self._figures.waited(loop.time() - self._queued.pop(key))
             self._running.add(key)
+            started_s = loop.time()
             try:
                 again_s = await self._look(key)
             finally:
                 self._running.discard(key)
+            took_s = loop.time() - started_s
             if key in self._queued:
                 self._enqueue(key)
             elif again_s is not None:
                 self.add_after(key, again_s)
             else:
                 self._accounts.pop(key, None)
+            if took_s > self._pace.slow_s:
+                await asyncio.sleep(min(took_s, self._pace.rest_longest_s))
 
     def _enqueue(self, key: Key) -> None:
         """Now, or when the key's pace allows another look."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,7 +17,15 @@ pytestmark = pytest.mark.looptime
 Handle = Callable[[str], Awaitable[float | None]]
 
 
-PACE = Pace(retry_first_s=1.0, retry_longest_s=8.0, look_longest_s=100.0, burst=5, every_s=2.0)
+PACE = Pace(
+    retry_first_s=1.0,
+    retry_longest_s=8.0,
+    look_longest_s=100.0,
+    burst=5,
+    every_s=2.0,
+    slow_s=1e6,
+    rest_longest_s=2.0,
+)
 
 
 class Counted:
@@ -35,9 +44,9 @@ class Counted:
 
 @asynccontextmanager
 async def working(
-    handle: Handle, *, workers: int = 2, figures: Counted | None = None
+    handle: Handle, *, workers: int = 2, figures: Counted | None = None, pace: Pace = PACE
 ) -> AsyncGenerator[WorkQueue[str]]:
-    queue = WorkQueue(handle, pace=PACE, figures=figures or Counted(), expected=(OSError,))
+    queue = WorkQueue(handle, pace=pace, figures=figures or Counted(), expected=(OSError,))
     tasks = [asyncio.create_task(queue.work()) for _ in range(workers)]
     try:
         yield queue
@@ -59,6 +68,22 @@ async def test_many_events_are_one_look() -> None:
         queue.add("b")
         await asyncio.sleep(1)
     assert sorted(seen) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("look_s", "rest_s"), [(0.25, 0.0), (0.5, 0.5), (30.0, 2.0)])
+async def test_a_worker_rests_after_a_slow_look(look_s: float, rest_s: float) -> None:
+    began: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def handle(_: str) -> None:
+        began.append(loop.time())
+        await asyncio.sleep(look_s)
+
+    async with working(handle, workers=1, pace=replace(PACE, slow_s=0.25)) as queue:
+        for number in range(3):
+            queue.add(str(number))
+        await asyncio.sleep(200)
+    assert [b - a for a, b in pairwise(began)] == pytest.approx([look_s + rest_s] * 2)
 
 
 async def test_a_key_is_never_handled_twice_at_a_time_and_no_event_is_lost() -> None:
