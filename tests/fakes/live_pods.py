@@ -5,12 +5,20 @@ No kubelet runs in the control plane of these tests: they write the pods' status
 
 from __future__ import annotations
 
+import signal
+import socket
+import sys
+import tempfile
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from cluster.processes import Processes
 from fakes.live_operator import View
 from fakes.reports import report
 
@@ -56,6 +64,23 @@ class SharedSidecar:
         self._server.server_close()
 
 
+@contextmanager
+def sidecar_process(address: str) -> Generator[None]:
+    """A shared sidecar that answers whatever keeps this process busy."""
+    tests = Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as directory:
+        processes = Processes(Path(directory))
+        command = [sys.executable, "-m", "fakes.live_pods", address]
+        processes.start("sidecar", ["env", f"PYTHONPATH={tests}", *command])
+        try:
+            processes.wait(
+                "sidecar", lambda: socket.create_connection((address, 9090)).close(), within_s=30
+            )
+            yield
+        finally:
+            processes.stop()
+
+
 def make_all_ready(view: View, address: str, *selected: str) -> int:
     """Let every pod of the namespace run and be ready at that address; how many there are.
 
@@ -79,3 +104,8 @@ def is_ready(pod: Json) -> bool:
     """Whether a live pod is ready."""
     found = pod["status"].get("conditions", [])
     return any(one["type"] == "Ready" and one["status"] == "True" for one in found)
+
+
+if __name__ == "__main__":
+    with SharedSidecar(sys.argv[1]):
+        signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -13,7 +13,7 @@ from difflib import unified_diff
 from cluster.controlplane import ControlPlane
 from fakes.fleet import Fleet, change_of, differences, memory_mib, metric, quantile, spec_of
 from fakes.live_operator import LiveOperator, eventually
-from fakes.live_pods import SharedSidecar
+from fakes.live_pods import sidecar_process
 from fakes.nodes import FakeNodes
 from fakes.rest import Rest
 
@@ -51,7 +51,7 @@ def running(plane: ControlPlane, *arguments: str) -> Generator[LiveOperator]:
 @contextmanager
 def ready_pods(plane: ControlPlane, address: str) -> Generator[None]:
     """Pods become ready, and their sidecars answer."""
-    with SharedSidecar(address), FakeNodes(plane, count=10, address=address):
+    with sidecar_process(address), FakeNodes(plane, count=10, address=address):
         yield
 
 
