@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -27,6 +28,8 @@ async def test_calls_go_round_the_replicas_and_past_one_that_leaves() -> None:
         shares = [len(pipeline.calls) for pipeline in pipelines]
         assert min(shares) >= 3, "the first calls may find only one address connected"
         doors[0].server.part(leaving=True)
+        # A drain parts when nothing comes: a call of that very moment may be cancelled.
+        await asyncio.sleep(1.0)
         for _ in range(12):
             await complete(stub)
         assert len(pipelines[1].calls) > shares[1] + 6
