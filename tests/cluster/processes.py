@@ -39,6 +39,17 @@ class Processes:
                 start_new_session=True,
             )
 
+    def up(
+        self, name: str, command: Sequence[str], ready: Callable[[], object], *, within_s: float
+    ) -> None:
+        """Start `command` and wait for it, as `wait` does; what does not come up is ended."""
+        self.start(name, command)
+        try:
+            self.wait(name, ready, within_s=within_s)
+        except BaseException:
+            self.stop()
+            raise
+
     def log(self, name: str) -> Path:
         """Where the output of `name` is."""
         return self._directory / f"{name}.log"

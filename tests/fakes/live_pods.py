@@ -25,6 +25,10 @@ from fakes.reports import report
 Json = dict[str, Any]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # as a sidecar's: of 5, some of 32 that come at once wait for seconds
+
+
 class SharedSidecar:
     """Answers `GET :9090/status` on one loopback address as the sidecar of every pod there.
 
@@ -46,7 +50,7 @@ class SharedSidecar:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer((address, 9090), Handler)
+        self._server = _Server((address, 9090), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
 
     def __enter__(self) -> Self:
@@ -70,12 +74,13 @@ def sidecar_process(address: str) -> Generator[None]:
     tests = Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as directory:
         processes = Processes(Path(directory))
-        command = [sys.executable, "-m", "fakes.live_pods", address]
-        processes.start("sidecar", ["env", f"PYTHONPATH={tests}", *command])
+        processes.up(
+            "sidecar",
+            ["env", f"PYTHONPATH={tests}", sys.executable, "-m", "fakes.live_pods", address],
+            lambda: socket.create_connection((address, 9090)).close(),
+            within_s=30,
+        )
         try:
-            processes.wait(
-                "sidecar", lambda: socket.create_connection((address, 9090)).close(), within_s=30
-            )
             yield
         finally:
             processes.stop()

@@ -47,23 +47,16 @@ class Prometheus:
 
     def __enter__(self) -> Self:
         program = ensure(["prometheus"])["prometheus"]
-        self._processes.start(
-            "prometheus",
-            [
-                str(program),
-                f"--config.file={self._directory / 'prometheus.yaml'}",
-                f"--storage.tsdb.path={self._directory / 'data'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
-                "--enable-feature=exemplar-storage",
-            ],
+        command = [
+            str(program),
+            f"--config.file={self._directory / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={self._directory / 'data'}",
+            f"--web.listen-address={self.url.removeprefix('http://')}",
+            "--enable-feature=exemplar-storage",
+        ]
+        self._processes.up(
+            "prometheus", command, lambda: read(f"{self.url}/-/ready"), within_s=_START_S
         )
-        try:
-            self._processes.wait(
-                "prometheus", lambda: read(f"{self.url}/-/ready"), within_s=_START_S
-            )
-        except BaseException:
-            self._processes.stop()
-            raise
         return self
 
     def __exit__(

@@ -67,12 +67,7 @@ class JaegerProcess:
             f"--query.http-server.host-port=127.0.0.1:{query}",
             f"--query.grpc-server.host-port=127.0.0.1:{query_grpc}",
         ]
-        self._processes.start("jaeger", command)
-        try:
-            self._processes.wait("jaeger", lambda: self._answers(otlp), within_s=_START_S)
-        except BaseException:
-            self._processes.stop()
-            raise
+        self._processes.up("jaeger", command, lambda: self._answers(otlp), within_s=_START_S)
         return self
 
     def __exit__(

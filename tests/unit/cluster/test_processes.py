@@ -37,6 +37,18 @@ def test_process_that_ended_is_reported_with_its_last_words(tmp_path: Path) -> N
     assert str(error) == "brief ended with status 3:\nno such flag"
 
 
+def test_what_does_not_come_up_is_ended_and_says_why(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+
+    def never() -> None:
+        raise ConnectionRefusedError("nobody listens")
+
+    command = ["sh", "-c", "echo $$ > pid; echo still loading; exec sleep 600"]
+    with pytest.raises(StartError, match="slow not ready in 1 s: nobody listens\nstill loading"):
+        processes.up("slow", command, never, within_s=1)
+    assert not alive(wait_for_pid(tmp_path / "pid"))
+
+
 def test_processes_of_a_killed_parent_end_too(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
