@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -72,6 +72,15 @@ class Witness(Protocol):
     def gone(self, key: ServiceKey) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What a look has read. Of what is found by name, some may be somebody else's."""
+
+    found: dict[ObjectRef, Manifest]
+    owned: dict[ObjectRef, Manifest]
+    pods: dict[ObjectRef, Manifest]
+
+
 class Reconciler:
     """Acts from live state alone: what event led here does not matter."""
 
@@ -132,7 +141,7 @@ class Reconciler:
             service = parse_service(raw)
             manifests = self._desired(service)
             live = await self._live(service, manifests)
-            recorded = recorded_rendering(_workload(live.values()))
+            recorded = recorded_rendering(_workload(live.owned.values()))
             today = rendering(service, self._settings.images, self._settings.defaults)
             if recorded not in (None, today):
                 service = replace(service, recorded=recorded)
@@ -145,7 +154,8 @@ class Reconciler:
                 before=before,
                 now=self._now(),
             )
-        stand_in = await self._stand_in.manifests(service, live) if self._stand_in else ()
+        ours = live.owned | live.pods
+        stand_in = await self._stand_in.manifests(service, ours) if self._stand_in else ()
         observed = await self._apply(service, (*manifests, *stand_in), live)
         observed = replace(observed, wakes=bool(stand_in))
         for keeper in self._keepers:
@@ -155,9 +165,7 @@ class Reconciler:
     def _desired(self, service: Service) -> Sequence[Manifest]:
         return desired(service, self._settings, self._cluster.capabilities)
 
-    async def _live(
-        self, service: Service, manifests: Sequence[Manifest]
-    ) -> dict[ObjectRef, Manifest]:
+    async def _live(self, service: Service, manifests: Sequence[Manifest]) -> _Live:
         """What there is of the service: its objects by name, and its pods.
 
         What it is to get is read before any event has told of it: it may be somebody else's, and
@@ -168,7 +176,8 @@ class Reconciler:
         if self._stand_in:
             refs |= {self._stand_in.place(service)}
         read, pods = await asyncio.gather(self._read(refs), self._cluster.pods_of(key))
-        return read | {ref_of(pod): pod for pod in pods}
+        owned = {ref: one for ref, one in read.items() if is_owned(one, service)}
+        return _Live(read, owned, {ref_of(pod): pod for pod in pods})
 
     async def _read(self, refs: Set[ObjectRef]) -> dict[ObjectRef, Manifest]:
         ordered = sorted(refs)
@@ -180,21 +189,20 @@ class Reconciler:
         self,
         service: Service,
         manifests: Sequence[Manifest],
-        live: dict[ObjectRef, Manifest],
+        live: _Live,
     ) -> Observed:
-        owned = {ref: found for ref, found in live.items() if is_owned(found, service)}
         # A model that this version cannot serve takes no running pods away.
         possible = workload_possible(service, self._cluster.capabilities)
         if possible:
             # First: two autoscalers, or one beside our own number of replicas, would fight.
-            await self._applier.prune(manifests, owned, kinds=_AUTOSCALERS)
-        made, problem = await self._applier.apply_all(service, manifests, live)
+            await self._applier.prune(manifests, live.owned, kinds=_AUTOSCALERS)
+        made, problem = await self._applier.apply_all(service, manifests, live.found)
         if problem is None and possible:
-            await self._applier.prune(manifests, owned)
-        pods = tuple(found for ref, found in live.items() if ref.kind == "Pod")
+            await self._applier.prune(manifests, live.owned)
+        pods = tuple(live.pods.values())
         key = ServiceKey(service.namespace, service.name)
         wanted = {ref_of(manifest) for manifest in manifests}
-        now = owned | made
+        now = live.owned | made
         kept = [found for ref, found in now.items() if ref in wanted or not possible]
         return Observed(
             workload=_workload(kept),

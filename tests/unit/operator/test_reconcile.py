@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,11 +10,13 @@ import pytest
 from fakes.cluster import FakeCluster
 from fakes.manifests import NOW, SETTINGS, deployment, pod, resource
 from llmservice_api import names
-from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey
+from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey, ref_of, ref_to
 from llmservice_operator.conditions import Condition, parse_conditions
+from llmservice_operator.kinds import ENDPOINT_SLICE
 from llmservice_operator.kube_json import Manifest, entries
 from llmservice_operator.polling import Poller
 from llmservice_operator.reconcile import Reconciler
+from llmservice_operator.service import Service
 from llmservice_operator.snapshots import SnapshotKeeper
 
 KEY = ServiceKey("ns", "svc")
@@ -259,3 +261,44 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
         now = NOW + timedelta(minutes=minutes)
         pauses.append(await looks.reconcile(KEY))
     assert pauses == [SETTINGS.settling_recheck_s, 30.0, SETTINGS.unsettled_recheck_s]
+
+
+class Told:
+    """A stand-in that makes nothing, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.live: list[Mapping[ObjectRef, Manifest]] = []
+
+    def place(self, service: Service) -> ObjectRef:
+        return ref_to(ENDPOINT_SLICE, service.namespace, f"{service.name}-activator")
+
+    async def manifests(
+        self, service: Service, live: Mapping[ObjectRef, Manifest]
+    ) -> Sequence[Manifest]:
+        self.live.append(live)
+        return ()
+
+    def forget(self, key: ServiceKey) -> None: ...
+
+
+async def test_a_stand_in_is_not_shown_what_is_somebody_elses() -> None:
+    foreign = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "svc-activator", "namespace": "ns"},
+    }
+    cluster, told = FakeCluster(resource(), foreign, pod(ready=True)), Told()
+    looks = Reconciler(
+        cluster,
+        inventory=cluster.inventory,
+        poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
+        keepers=(),
+        witness=Nobody(),
+        settings=SETTINGS,
+        now=lambda: NOW,
+        stand_in=told,
+    )
+    await looks.reconcile(KEY)
+    (shown,) = told.live
+    assert [ref.kind for ref in shown] == ["Pod"]
+    assert ref_of(foreign) in cluster.objects
