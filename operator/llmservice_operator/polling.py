@@ -33,9 +33,16 @@ class _Target:
     serves: bool  # one that has just begun to has news: its download is over
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    answer: Polled
+    missed: bool = False  # the question after it: no report came
+
+
 class Poller:
     """Keeps the latest answer of every pod that serves or downloads; tells what is new.
 
+    A report stays until two questions in a row have brought none: a lost packet is no news.
     `polled` is told how each question ended: answered, late, unreadable or unreachable.
     """
 
@@ -52,7 +59,7 @@ class Poller:
         self._polled = polled
         self._settings = settings
         self._targets: dict[ServiceKey, tuple[_Target, ...]] = {}
-        self._answers: dict[str, Polled] = {}
+        self._answers: dict[str, _Known] = {}
         self._due: set[_Target] = set()  # to be asked before the next round
         self._unasked = asyncio.Event()
         self._room = asyncio.Semaphore(settings.poll_concurrency)
@@ -77,7 +84,7 @@ class Poller:
         """What is known of a service's pods, by pod uid."""
         targets = self._targets.get(key, ())
         known = ((target.uid, self._answers.get(target.uid)) for target in targets)
-        return {uid: answer for uid, answer in known if answer is not None}
+        return {uid: one.answer for uid, one in known if one is not None}
 
     async def ask(self, key: ServiceKey) -> None:
         """Ask the pods of one service now."""
@@ -120,9 +127,12 @@ class Poller:
             answer = await self._answer(target)
         if target not in self._targets.get(key, ()):
             return  # it left while it was being asked
-        before = self._answers.get(target.uid)
-        self._answers[target.uid] = answer
-        if before is None or _news(before, answer):
+        known = self._answers.get(target.uid)
+        if known is not None and _first_lost(known, answer):
+            self._answers[target.uid] = _Known(known.answer, missed=True)
+            return
+        self._answers[target.uid] = _Known(answer)
+        if known is None or _news(known.answer, answer):
             self._changed(key)
 
     async def _answer(self, target: _Target) -> Polled:
@@ -167,6 +177,10 @@ def http_fetch(
 
 def _has_news(pod: Manifest) -> bool:
     return is_leader(pod) and (is_ready(pod) or has_download(pod))
+
+
+def _first_lost(known: _Known, answer: Polled) -> bool:
+    return answer.report is None and known.answer.report is not None and not known.missed
 
 
 def _news(before: Polled, after: Polled) -> bool:

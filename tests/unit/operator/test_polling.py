@@ -165,6 +165,27 @@ async def test_what_went_wrong_is_kept(answer: bytes | Exception, said: str) -> 
     assert changed == [KEY]
 
 
+async def test_a_report_outlives_one_lost_question_but_not_two() -> None:
+    sidecars = Sidecars(body())
+    lost = aiohttp.ClientConnectionError("refused")
+    async with polling(sidecars) as (poller, changed):
+        poller.watch(KEY, [ready()])
+        await asyncio.sleep(1)
+        for answer, reports, looks in (
+            (lost, True, 1),
+            (body(), True, 1),
+            (lost, True, 1),
+            (lost, False, 2),
+            (lost, False, 2),
+            (body(), True, 3),
+            (lost, True, 3),
+        ):
+            sidecars.answer = answer
+            await asyncio.sleep(30)
+            known = poller.answers(KEY)["uid-svc-1"]
+            assert (known.report is not None, len(changed)) == (reports, looks)
+
+
 async def test_a_sidecar_that_does_not_answer_is_given_up() -> None:
     sidecars = Sidecars(body())
     sidecars.takes_s = 1000
