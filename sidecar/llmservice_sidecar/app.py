@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import sys
@@ -26,6 +25,7 @@ from llmservice_api.status_report import EngineReport, PredictorReport, StatusRe
 
 from llmservice_sidecar.adapters.door_security import DoorSecurity
 from llmservice_sidecar.adapters.engine_vllm import VllmEngine
+from llmservice_sidecar.adapters.garbage_collection import spare_collections
 from llmservice_sidecar.adapters.grpc_door import GrpcDoor
 from llmservice_sidecar.adapters.grpc_service import InferenceService
 from llmservice_sidecar.adapters.http_door import HttpDoor, HttpSettings
@@ -266,10 +266,7 @@ async def run(config_dir: Path) -> None:
     app = App(static, config_dir / LIVE_CONFIG_FILE)
     signals = EndSignals()
     async with app.running() as ports:
-        # What stands now stands to the end: no collection needs to walk over it while requests
-        # wait. Without this each pauses the loop for as long as all modules take.
-        gc.collect()
-        gc.freeze()
+        spare_collections()
         sys.stdout.write(msgspec.json.encode(ports).decode() + "\n")
         sys.stdout.flush()
         _log.info("serving %s in front of %s", static.model.name, static.engine.url)

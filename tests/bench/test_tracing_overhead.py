@@ -45,7 +45,7 @@ ANSWER_TOKENS: Final = 200
 ROUNDS: Final = 6
 PER_STREAM: Final = 2  # requests of each stream in a turn
 SEED: Final = 1
-FLUSH_S: Final = 1.5  # spans leave every second
+FLUSH_S: Final = 5.5  # spans leave every 5 s
 RESULTS: Final = Path("demo")
 SHORT_ROUNDS: Final = 16
 SHORT_REQUESTS: Final = 320  # of a turn
@@ -117,7 +117,7 @@ def ways(
         started = dict[str, Way]()
         try:
             for name, endpoint in endpoints.items():
-                sidecar = SidecarProcess(_static(engine, endpoint), tmp_path / name)
+                sidecar = SidecarProcess(_static(engine, endpoint), tmp_path / name, environ={})
                 started[name] = Way(sidecar.__enter__())
             yield started
         finally:

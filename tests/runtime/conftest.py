@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fakes.engine import FakeEngine
+from fakes.spans import EndedSpans, request_tracer
 from llmservice_api.sidecar_config import LiveConfig
 from llmservice_sidecar.core.admission.kv_forecast import KvForecast
 from llmservice_sidecar.core.gamma import WorkEstimator
@@ -24,9 +25,7 @@ from llmservice_sidecar.runtime.ordering import Ordering
 from llmservice_sidecar.runtime.pipeline import Pipeline
 from llmservice_sidecar.runtime.ports import PredictionQuery, RequestEnd
 from llmservice_sidecar.runtime.predicting import Predicting
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
 
 DOOR = Door("http", "POST /v1/completions")
 
@@ -105,7 +104,7 @@ class Bench:
     engine: FakeEngine
     predictor: ScriptedPredictor
     metrics: RecordingMetrics
-    exporter: InMemorySpanExporter
+    ended: EndedSpans
     order: list[str] = field(default_factory=list[str])
 
     async def request(self, name: str, out_len: int = 3, **changes: Any) -> bytes:
@@ -120,7 +119,7 @@ class Bench:
 
     def spans(self, name: str) -> list[ReadableSpan]:
         """The ended spans of a name."""
-        return [span for span in self.exporter.get_finished_spans() if span.name == name]
+        return [span for span in self.ended.spans if span.name == name]
 
     def assert_idle(self) -> None:
         """Nothing is left anywhere."""
@@ -170,9 +169,7 @@ def make_bench() -> MakeBench:
             clock=clock,
         )
         trust = Trust(min_samples=20, window=100, starts_trusted=trusted)
-        exporter = InMemorySpanExporter()
-        provider = TracerProvider(shutdown_on_exit=False)
-        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        ended = EndedSpans()
         pipeline = Pipeline(
             gate=gate,
             engine=engine,
@@ -184,8 +181,8 @@ def make_bench() -> MakeBench:
                 clock=clock,
             ),
             predicting=Predicting(predictor, kind="Scripted"),
-            telemetry=Telemetry(provider.get_tracer("test"), metrics, clock),
+            telemetry=Telemetry(request_tracer(ended), metrics, clock),
         )
-        return Bench(pipeline, gate, engine, predictor, metrics, exporter)
+        return Bench(pipeline, gate, engine, predictor, metrics, ended)
 
     return make

@@ -270,7 +270,7 @@ async def test_one_trace_tells_the_whole_story(make_bench: MakeBench) -> None:
     assert server.attributes is not None
     children = [
         span
-        for span in bench.exporter.get_finished_spans()
+        for span in bench.ended.spans
         if span.parent is not None and span.parent.span_id == server.context.span_id
     ]
     assert {span.name for span in children} == {"predict_length", "queue", "text_completion m"}

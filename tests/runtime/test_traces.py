@@ -30,7 +30,6 @@ OF_A_WAIT: Final = {
     names.ATTR_QUEUE_WAIT_S,
     names.ATTR_OVERTOOK,
     names.ATTR_OVERTAKEN_BY,
-    names.ATTR_OVERTAKEN_BY_IDS,
 }
 
 
@@ -48,7 +47,7 @@ class Story:
     """The spans of one request."""
 
     def __init__(self, bench: Bench, request_id: str) -> None:
-        ended = bench.exporter.get_finished_spans()
+        ended = bench.ended.spans
         self.server = next(
             span
             for span in ended

@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
     AlwaysRecordSampler,
-    Decision,
     ParentBased,
     Sampler,
     SamplingResult,
@@ -39,15 +38,13 @@ _WITHOUT_TAIL: Final = frozenset({"always_off", "parentbased_always_off"})
 class LiveSampler(Sampler):
     """A sampler whose ratio may change while it is in use (`live.json`, `sampler_arg`).
 
-    A span within a request has what the request's own span got.
+    It is asked of requests; what is within one has what the request's own span got.
     """
 
     def __init__(self, config: TracingConfig) -> None:
         self._kind = config.sampler
         self._default_arg = config.sampler_arg
         self._sampler = self._made(config.sampler_arg)
-        with_tail = config.sampler not in _WITHOUT_TAIL
-        self._unsampled = Decision.RECORD_ONLY if with_tail else Decision.DROP
 
     def set_arg(self, arg: str | None) -> None:
         """Use another argument; None returns to the static one. Raises ConfigError."""
@@ -63,12 +60,7 @@ class LiveSampler(Sampler):
         links: Sequence[trace.Link] | None = None,
         trace_state: trace.TraceState | None = None,
     ) -> SamplingResult:
-        """What the request's own span got, or what the sampler in use says of a request."""
-        parent = trace.get_current_span(parent_context).get_span_context()
-        if parent.is_valid and not parent.is_remote:
-            sampled = parent.trace_flags.sampled
-            decision = Decision.RECORD_AND_SAMPLE if sampled else self._unsampled
-            return SamplingResult(decision, attributes, parent.trace_state)
+        """What the sampler in use says."""
         return self._sampler.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )

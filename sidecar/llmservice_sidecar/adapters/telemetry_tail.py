@@ -49,10 +49,10 @@ class HeldSpans:
     def __len__(self) -> int:
         return self._count
 
-    def started(self, span: ReadableSpan) -> None:
+    def started(self, context: SpanContext, kind: SpanKind) -> None:
         """A span has begun that the head did not sample."""
-        if span.kind is SpanKind.SERVER and span.context is not None:
-            self._open[span.context.span_id] = _Held()
+        if kind is SpanKind.SERVER:
+            self._open[context.span_id] = _Held()
 
     def ended(self, span: ReadableSpan) -> None:
         """It has ended."""

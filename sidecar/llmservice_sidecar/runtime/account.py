@@ -9,7 +9,7 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from llmservice_sidecar.core.errors import (
     AdmissionError,
@@ -25,7 +25,7 @@ from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.answer import Usage
 from llmservice_sidecar.runtime.async_gate import Ticket
 from llmservice_sidecar.runtime.call import Door, InferenceCall
-from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics
+from llmservice_sidecar.runtime.ports import RequestEnd, RequestMetrics, Tracer
 from llmservice_sidecar.runtime.span_attributes import Attributes, prediction_attributes
 from llmservice_sidecar.runtime.stream_pace import StreamPace
 from llmservice_sidecar.runtime.tail_rule import HEAD, TailRule, is_fault

@@ -7,6 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
+
 from llmservice_sidecar.core.errors import Reason
 from llmservice_sidecar.core.request import Outcome, Prediction
 
@@ -104,6 +107,14 @@ class RequestEnd:
     output_tokens: int | None = None
     predicted_tokens: float | None = None  # made before the answer was known
     trace_id: str | None = None
+
+
+class Tracer(Protocol):
+    """Makes spans. The tracers of OpenTelemetry are such."""
+
+    def start_span(
+        self, name: str, context: Context | None = None, kind: SpanKind = SpanKind.INTERNAL
+    ) -> Span: ...
 
 
 class RequestMetrics(Protocol):

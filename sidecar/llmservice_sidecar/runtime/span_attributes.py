@@ -36,13 +36,15 @@ def place_attributes(standing: Standing) -> Attributes:
 
 def wait_attributes(last: Standing) -> Attributes:
     """What a wait was like, from where the request stood at its end."""
-    return {
+    attributes: Attributes = {
         names.ATTR_KEY: last.key[0],
         names.ATTR_GAMMA: last.gamma_per_s,
         names.ATTR_OVERTOOK: last.overtook,
         names.ATTR_OVERTAKEN_BY: last.overtaken_by,
-        names.ATTR_OVERTAKEN_BY_IDS: last.overtaken_by_ids,
     }
+    if last.overtaken_by_ids:
+        attributes[names.ATTR_OVERTAKEN_BY_IDS] = last.overtaken_by_ids
+    return attributes
 
 
 def arrival_attributes(first: Standing) -> Attributes:

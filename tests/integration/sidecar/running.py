@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ class SidecarProcess:
     directory: Path
     live: LiveConfig = field(default_factory=LiveConfig)
     program: tuple[str, ...] = ("-m", "llmservice_sidecar")  # for Python
+    environ: Mapping[str, str] = field(default_factory=lambda: {"OTEL_BSP_SCHEDULE_DELAY": "500"})
 
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,7 @@ class SidecarProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=os.environ | {"POD_NAME": "chat-0", "POD_NAMESPACE": "team"},
+                env={**os.environ, "POD_NAME": "chat-0", "POD_NAMESPACE": "team", **self.environ},
             )
         try:
             self.ports = self._announced()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -10,7 +11,6 @@ import pytest
 import yaml
 from llmservice_api.sidecar_config import TracingConfig
 from llmservice_sidecar.adapters.telemetry_tracing import make_tracing
-from opentelemetry.sdk.trace import ReadableSpan
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden" / "manifests"
 
@@ -48,12 +48,14 @@ async def test_the_pod_tells_the_sidecar_all_that_the_resource_needs(
             for entry in container["env"]
             if "fieldRef" in entry.get("valueFrom", {})
         }
-        config = TracingConfig(exporter="otlp-file", exporter_endpoint=str(tmp_path / "spans"))
+        path = tmp_path / container["name"]
+        config = TracingConfig(exporter="otlp-file", exporter_endpoint=str(path))
         tracing = make_tracing(config, service="chat", namespace="team", environ=environ)
-        span = tracing.tracer.start_span("work")
-        assert isinstance(span, ReadableSpan)
-        told = dict(span.resource.attributes)
+        tracing.tracer.start_span("work").end()
         await tracing.close()
+        (resource,) = json.loads(path.read_text())["resourceSpans"]
+        attributes = resource["resource"]["attributes"]
+        told = {one["key"]: one["value"]["stringValue"] for one in attributes}
         assert told.pop("service.version")
         assert told == {
             "service.name": "chat",

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from fakes.spans import request_tracer
 from llmservice_api.sidecar_config import TracingConfig
 from llmservice_sidecar.adapters.telemetry_tail import HeldSpans
 from llmservice_sidecar.adapters.telemetry_tracing import Tracing, context_of, make_tracing
 from llmservice_sidecar.runtime import telemetry_names as names
+from llmservice_sidecar.runtime.ports import Tracer
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, AlwaysRecordSampler
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -101,7 +102,7 @@ async def test_the_engine_is_told_what_the_head_decided(tmp_path: Path) -> None:
     await subject.close()
 
 
-class Collecting(SpanProcessor):
+class Collecting:
     """Held spans with a small bound, and what they let through."""
 
     def __init__(self, most: int) -> None:
@@ -114,32 +115,27 @@ class Collecting(SpanProcessor):
     def _lose(self, count: int) -> None:
         self.lost += count
 
-    def on_start(self, span: trace.Span, parent_context: object = None) -> None:
-        del parent_context
-        assert isinstance(span, ReadableSpan)
-        self.held.started(span)
+    def started(self, context: SpanContext, kind: SpanKind) -> None:
+        self.held.started(context, kind)
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def ended(self, span: ReadableSpan) -> None:
         self.held.ended(span)
 
 
-def recording(processors: Sequence[SpanProcessor]) -> Tracer:
-    provider = TracerProvider(sampler=AlwaysRecordSampler(ALWAYS_OFF), shutdown_on_exit=False)
-    for processor in processors:
-        provider.add_span_processor(processor)
-    return provider.get_tracer("t")
+def unsampled(collecting: Collecting) -> Tracer:
+    return request_tracer(collecting, sampler=AlwaysRecordSampler(ALWAYS_OFF))
 
 
 def test_what_is_held_is_bounded_and_what_a_kept_trace_lacks_is_counted() -> None:
     collecting = Collecting(most=1)
-    serve(recording([collecting]), kept_by="slow")
+    serve(unsampled(collecting), kept_by="slow")
     assert collecting.kept == ["queue", "POST /"]
     assert collecting.lost == 1
 
 
 def test_nothing_is_held_of_requests_that_have_ended() -> None:
     collecting = Collecting(most=1000)
-    tracer = recording([collecting])
+    tracer = unsampled(collecting)
     for number in range(300):
         serve(tracer, kept_by="slow" if number % 2 else None, late=number % 3 == 0)
     assert len(collecting.held) == 0

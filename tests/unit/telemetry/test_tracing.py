@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from fakes.otlp_receiver import OtlpReceiver
+from fakes.spans import request_tracer
 from llmservice_api.sidecar_config import ConfigError, TracingConfig
 from llmservice_sidecar.adapters.telemetry_tracing import (
     SpanExport,
@@ -20,7 +21,7 @@ from llmservice_sidecar.adapters.telemetry_tracing import (
     traces_url,
 )
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -160,21 +161,19 @@ class RefusingExporter(SpanExporter):
 
 def test_spans_that_the_collector_refuses_are_counted() -> None:
     export = SpanExport(RefusingExporter())
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(export)
+    tracer = request_tracer(export)
     for _ in range(3):
-        provider.get_tracer("t").start_span("work").end()
-    provider.shutdown()
+        tracer.start_span("work").end()
+    export.shutdown()
     assert export.dropped == 3
 
 
 def test_spans_beyond_the_bound_are_counted_and_not_kept() -> None:
     export = SpanExport(RefusingExporter(), max_pending=2)
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(export)
+    tracer = request_tracer(export)
     for _ in range(50):
-        provider.get_tracer("t").start_span("work").end()
-    provider.shutdown()
+        tracer.start_span("work").end()
+    export.shutdown()
     assert export.dropped == 50
 
 
