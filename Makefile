@@ -62,7 +62,7 @@ unit: sync  ## The fast tests only: no engine, no API server
 test: check-generated lint type tools engine  ## Lint, types and all tests but the cluster's
 	@$(MAKE) --no-print-directory --jobs=2 test-with-engine test-without-engine
 
-# What is measured runs at half the speed: not part of `test`.
+# Measuring slows the tests: not part of `test`.
 coverage: sync tools engine  ## The same tests, and which branches they see
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory --jobs=2 COVER="--cov --cov-report=" test-with-engine test-without-engine
