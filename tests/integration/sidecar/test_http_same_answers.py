@@ -60,6 +60,7 @@ def folded(chunks: list[Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "text": "",
         "tokens": [],
+        "prompt": None,  # in the first chunk, which may be the last too
         "last": [],
         "usage": None,
         "fields": set[str](),
@@ -71,10 +72,19 @@ def folded(chunks: list[Any]) -> dict[str, Any]:
             delta = choice.pop("delta", {})
             answer["text"] += choice.pop("text", None) or delta.get("content") or ""
             answer["tokens"] += choice.pop("token_ids", None) or []
+            answer["prompt"] = choice.pop("prompt_token_ids", None) or answer["prompt"]
             answer["fields"] |= {f"choice.{name}" for name in choice}
             if choice["finish_reason"] is not None:
                 answer["last"].append(choice)
     return answer
+
+
+def test_where_an_answer_is_cut_does_not_matter() -> None:
+    first = {"text": "a", "token_ids": [1], "prompt_token_ids": [7, 8], "finish_reason": None}
+    last = {"text": "b", "token_ids": [2], "prompt_token_ids": None, "finish_reason": "stop"}
+    whole = first | {"text": "ab", "token_ids": [1, 2], "finish_reason": "stop"}
+    cut = [{"choices": [dict(first)]}, {"choices": [dict(last)]}]
+    assert folded(cut) == folded([{"choices": [whole]}])
 
 
 def curl(url: str, asked: dict[str, Any]) -> str:
