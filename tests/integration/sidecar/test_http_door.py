@@ -139,13 +139,13 @@ async def test_a_deadline_in_the_middle_of_a_stream_is_an_error_event(
         session.post(
             f"{fresh_sidecar.http}/v1/chat/completions",
             data=body,
-            headers={"x-request-timeout-ms": "400"},
+            headers={"x-request-timeout-ms": "2000"},  # the answer takes 4.5 s
         ) as response,
     ):
         text = await response.text()
     events = [event for event in text.split("\n\n") if event]
     assert response.status == 200
-    assert len(events) > 5
+    assert len(events) > 2
     assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "deadline_exceeded"
     await settled(fresh_sidecar)
 

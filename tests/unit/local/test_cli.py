@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -55,13 +54,6 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
-
-
-def test_help_answers_soon() -> None:
-    began_s = time.perf_counter()
-    run("--help")
-    # A bound for a busy machine: 0.25 s on a quiet one.
-    assert time.perf_counter() - began_s < 5
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -140,15 +139,16 @@ async def test_file_has_one_otlp_json_request_a_line(tmp_path: Path) -> None:
     assert span["kind"] == 2
 
 
-async def test_closing_with_a_dead_collector_takes_no_longer_than_its_timeout() -> None:
+async def test_closing_gives_a_dead_collector_up_after_its_timeout(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with socket.socket() as silent:  # accepts connections and never answers
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         subject = tracing(exporter_endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
         subject.tracer.start_span("work").end()
-        started = time.monotonic()
         await subject.close(timeout_s=0.3)
-        assert time.monotonic() - started < 2.0
+    assert "within 0.3 s; 1 are lost" in caplog.text
 
 
 class RefusingExporter(SpanExporter):
