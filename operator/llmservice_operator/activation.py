@@ -138,6 +138,10 @@ class Activations:
             self.feed.tell(key, Removed(namespace=key.namespace, name=key.name))
         self._saw(key)
 
+    def passed_over(self, key: ServiceKey) -> None:
+        """What this service is cannot be read: nobody need wait to be told of it."""
+        self._saw(key)
+
     def activators_changed(self) -> None:
         """Activators came or went: the slices of all services that sleep are to say so."""
         for key, known in self._known.items():

@@ -6,7 +6,7 @@ Every answer is short and made from memory; what asks too much at once is told t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -21,6 +21,7 @@ from llmservice_operator.metrics import CONTENT_TYPE, Metrics
 PATH_BACKLOG: Final = "/backlog"
 PATH_METRICS: Final = "/metrics"
 MOST_AT_ONCE: Final = 256  # requests that are being answered
+MOST_STREAMS: Final = 128  # answers without an end; the chart allows a hundred activators
 _BODY_BYTES: Final = 64 * 1024
 _RETRY_AFTER_S: Final = 5
 _SHUTDOWN_S: Final = 1.0
@@ -35,14 +36,16 @@ async def serving(
     port: int,
     host: str = "0.0.0.0",  # noqa: S104
     leading: Callable[[], bool] = lambda: True,
+    streams: Set[str] = frozenset(),
 ) -> AsyncGenerator[int]:
     """Serve the routes until the context ends; gives the port, which 0 lets the system choose.
 
     While not `leading` only the metrics are told: this operator knows nothing of services then.
+    `streams` are the paths of answers without an end, which take no room from the others.
     Raises OSError naming the address when it is taken.
     """
     app = web.Application(
-        client_max_size=_BODY_BYTES, middlewares=[_only_metrics_unless(leading), _bounded()]
+        client_max_size=_BODY_BYTES, middlewares=[_only_metrics_unless(leading), _bounded(streams)]
     )
     app.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
@@ -100,13 +103,15 @@ def _only_metrics_unless(leading: Callable[[], bool]) -> Middleware:
     return only_metrics
 
 
-def _bounded() -> Middleware:
-    room = asyncio.Semaphore(MOST_AT_ONCE)
+def _bounded(streams: Set[str]) -> Middleware:
+    answers, endless = asyncio.Semaphore(MOST_AT_ONCE), asyncio.Semaphore(MOST_STREAMS)
 
     @web.middleware
     async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        room = endless if request.path in streams else answers
         if room.locked():
-            return refusal(503, f"{MOST_AT_ONCE} requests are being answered; come back later")
+            most = MOST_STREAMS if room is endless else MOST_AT_ONCE
+            return refusal(503, f"{most} requests are being answered; come back later")
         async with room:
             return await handler(request)
 

@@ -110,6 +110,8 @@ class OperatorProcess:
         resync = Resync(cluster, self._sight, look_at=self.look_at, settings=settings)
         await resync.until_served()
         self._resync = resync
+        if settings.namespaces:  # kopf looks for kinds once then
+            self._sight.watching(cluster.capabilities.watched())
         metrics = Metrics(
             depth=lambda: self.depth,
             leading=lambda: self.leading,
@@ -184,7 +186,12 @@ class OperatorProcess:
             routes = [*metrics_routes(metrics), *backlog_routes(backlogs)]
             routes += waking.routes if waking else ()
             await self._resources.enter_async_context(
-                serving(routes, port=settings.http_port, leading=lambda: self.leading)
+                serving(
+                    routes,
+                    port=settings.http_port,
+                    leading=lambda: self.leading,
+                    streams=frozenset({names.PATH_ACTIVATIONS}),
+                )
             )
         reconciler = Reconciler(
             cluster,

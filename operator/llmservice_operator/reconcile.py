@@ -59,6 +59,8 @@ class StandIn(Protocol):
         self, service: Service, live: Mapping[ObjectRef, Manifest]
     ) -> Sequence[Manifest]: ...
 
+    def passed_over(self, key: ServiceKey) -> None: ...
+
     def forget(self, key: ServiceKey) -> None: ...
 
 
@@ -123,8 +125,10 @@ class Reconciler:
             return None
         self._witness.read(raw)
         before = parse_conditions(entries(raw, "status", "conditions"))
-        after = await self._judge(raw, before)
-        await asyncio.gather(self._write(raw, after), self._announce(raw, before, after))
+        after = await self._judge(key, raw, before)
+        await self._write(raw, after)
+        # Then: a status that cannot be written would be news again at every look.
+        await self._announce(raw, before, after)
         self._witness.judged(key, after.conditions)
         return self._recheck_s(after)
 
@@ -136,9 +140,15 @@ class Reconciler:
         patience_s = max(settings.settling_recheck_s, after.calm_s(now=self._now()) / 2)
         return min(settings.unsettled_recheck_s, patience_s)
 
-    async def _judge(self, raw: Manifest, before: Sequence[Condition]) -> Status:
+    async def _judge(self, key: ServiceKey, raw: Manifest, before: Sequence[Condition]) -> Status:
         try:
             service = parse_service(raw)
+        except SpecError as error:
+            if self._stand_in:
+                self._stand_in.passed_over(key)
+            fields = {k: v for k, v in section(raw, "status").items() if k != "conditions"}
+            return self._refused(raw, error, fields=fields, before=before)
+        try:
             manifests = self._desired(service)
             live = await self._live(service, manifests)
             recorded = recorded_rendering(_workload(live.owned.values()))
@@ -147,20 +157,40 @@ class Reconciler:
                 service = replace(service, recorded=recorded)
                 manifests = self._desired(service)
         except SpecError as error:
-            # Nothing is touched: what runs keeps running until the spec can be read.
-            return refused_status(
-                Finding("InvalidSpec", str(error)),
-                generation=raw["metadata"]["generation"],
-                before=before,
-                now=self._now(),
-            )
+            live = await self._live(service, ())
+            observed = await self._keep(service, None, live)
+            fields = status(service, observed, before=before, now=self._now()).fields
+            return self._refused(raw, error, fields=fields, before=before)
+        observed = await self._keep(service, manifests, live)
+        return status(service, observed, before=before, now=self._now())
+
+    def _refused(
+        self, raw: Manifest, error: SpecError, *, fields: Manifest, before: Sequence[Condition]
+    ) -> Status:
+        return refused_status(
+            Finding("InvalidSpec", str(error)),
+            generation=raw["metadata"]["generation"],
+            fields=fields,
+            before=before,
+            now=self._now(),
+        )
+
+    async def _keep(
+        self, service: Service, manifests: Sequence[Manifest] | None, live: _Live
+    ) -> Observed:
+        """Make it so. None: what is desired cannot be told, and what runs keeps running.
+
+        Its pods come and go all the same, and the activator and autoscalers have to know.
+        """
         ours = live.owned | live.pods
         stand_in = await self._stand_in.manifests(service, ours) if self._stand_in else ()
-        observed = await self._apply(service, (*manifests, *stand_in), live)
+        observed = await self._apply(
+            service, (*(manifests or ()), *stand_in), live, whole=manifests is not None
+        )
         observed = replace(observed, wakes=bool(stand_in))
         for keeper in self._keepers:
             await keeper.keep(service, observed)
-        return status(service, observed, before=before, now=self._now())
+        return observed
 
     def _desired(self, service: Service) -> Sequence[Manifest]:
         return desired(service, self._settings, self._cluster.capabilities)
@@ -190,9 +220,11 @@ class Reconciler:
         service: Service,
         manifests: Sequence[Manifest],
         live: _Live,
+        *,
+        whole: bool,
     ) -> Observed:
         # A model that this version cannot serve takes no running pods away.
-        possible = workload_possible(service, self._cluster.capabilities)
+        possible = whole and workload_possible(service, self._cluster.capabilities)
         if possible:
             # First: two autoscalers, or one beside our own number of replicas, would fight.
             await self._applier.prune(manifests, live.owned, kinds=_AUTOSCALERS)

@@ -8,11 +8,16 @@ neither looks like blindness.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from llmservice_api import names
+
+from llmservice_operator.kinds import Kind
 from llmservice_operator.kube_json import Manifest
+
+_SERVICE: Final = (names.API_VERSION, names.KIND)
 
 
 class Watch(NamedTuple):
@@ -38,6 +43,11 @@ class Sight:
         self._told: dict[Watch, int] = {}
         self._missing: dict[Watch, _Missing] = {}
         self._reachable_since_s = clock()
+        self._watched: frozenset[tuple[str, str]] | None = None
+
+    def watching(self, kinds: Iterable[Kind]) -> None:
+        """From these alone events can come, and from services; until this is said, from all."""
+        self._watched = frozenset((kind.api_version, kind.kind) for kind in kinds) | {_SERVICE}
 
     def told(self, manifest: Manifest) -> None:
         """An event about this object has come."""
@@ -48,8 +58,10 @@ class Sight:
             del self._missing[watch]
 
     def listed(self, manifest: Manifest) -> bool:
-        """This object is there now; whether its watch has told so."""
+        """This object is there now; whether its watch has told so, if it has one."""
         watch, version = self._read(manifest)
+        if self._watched is not None and watch[:2] not in self._watched:
+            return True  # nobody watches
         if version <= self._told.get(watch, 0):
             return True
         # The oldest that is missing decides: later ones must not renew its time.

@@ -88,9 +88,17 @@ def status(
 
 
 def refused_status(
-    finding: Finding, *, generation: int, before: Sequence[Condition], now: datetime
+    finding: Finding,
+    *,
+    generation: int,
+    fields: Manifest,
+    before: Sequence[Condition],
+    now: datetime,
 ) -> Status:
-    """The status of a spec that this operator cannot read: nothing else is judged."""
+    """The status of a spec that this operator cannot read: nothing else is judged.
+
+    `fields` are the others of the status, as far as they are known: what runs keeps running.
+    """
     waits = Finding("SpecNotAccepted", "not judged before the spec is accepted")
     verdicts = (
         Verdict("Ready", Truth.FALSE, finding),
@@ -101,7 +109,7 @@ def refused_status(
     )
     return Status(
         conditions=merge(before, verdicts, generation=generation, now=now),
-        fields={"observedGeneration": generation},
+        fields={**fields, "observedGeneration": generation},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -242,7 +243,9 @@ async def test_nothing_is_complete_before_every_service_with_a_slice_was_looked_
         "labels": {names.LABEL_SLICE_SERVICE: "gone"},
         "creationTimestamp": "2026-10-01T00:00:00Z",
     }
-    world.slices.ours = [found, gone]
+    unreadable = copy.deepcopy(gone)
+    unreadable["metadata"]["labels"][names.LABEL_SLICE_SERVICE] = "unreadable"
+    world.slices.ours = [found, gone, unreadable]
     await world.activations.load(())
     updates = world.activations.feed.updates()
     waiting = asyncio.create_task(anext(updates))
@@ -251,8 +254,10 @@ async def test_nothing_is_complete_before_every_service_with_a_slice_was_looked_
     assert isinstance(told, Activation)
     waiting = asyncio.create_task(anext(updates))
     await asyncio.sleep(0)
-    assert not waiting.done()
     world.activations.forget(ServiceKey("team", "gone"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    world.activations.passed_over(ServiceKey("team", "unreadable"))
     assert await waiting == [Synced()]
     await updates.aclose()
 

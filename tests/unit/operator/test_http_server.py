@@ -13,7 +13,7 @@ from fakes.manifests import NOW, pod, service
 from fakes.reports import report
 from llmservice_operator.backlog import Backlogs
 from llmservice_operator.cluster import ServiceKey
-from llmservice_operator.http_server import MOST_AT_ONCE, backlog_routes, serving
+from llmservice_operator.http_server import MOST_AT_ONCE, MOST_STREAMS, backlog_routes, serving
 from llmservice_operator.observed import Observed, Polled
 
 
@@ -75,6 +75,32 @@ async def test_what_is_not_known_is_an_error_and_not_zero() -> None:
         answer = await session.get("/backlog?namespace=ns&name=svc")
         assert answer.status == 503
         assert answer.headers["Retry-After"]
+
+
+async def test_streams_without_an_end_take_no_room_from_answers() -> None:
+    leave = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await leave.wait()
+        return response
+
+    async def at_once(_: web.Request) -> web.Response:
+        return web.Response()
+
+    routes = [web.get("/stream", endless), web.get("/metrics", at_once)]
+    unlimited = aiohttp.TCPConnector(limit=0)
+    async with (
+        serving(routes, port=0, host="127.0.0.1", streams={"/stream"}) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=unlimited) as session,
+    ):
+        begun = await asyncio.gather(*(session.get("/stream") for _ in range(MOST_STREAMS)))
+        assert {answer.status for answer in begun} == {200}
+        assert (await session.get("/stream")).status == 503
+        assert (await session.get("/metrics")).status == 200
+        leave.set()
+        assert [await answer.read() for answer in begun] == [b""] * MOST_STREAMS
 
 
 async def test_more_than_can_be_answered_is_told_to_come_back() -> None:

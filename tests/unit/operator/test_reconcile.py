@@ -14,6 +14,7 @@ from llmservice_operator.cluster import ObjectRef, Refused, ServiceKey, ref_of, 
 from llmservice_operator.conditions import Condition, parse_conditions
 from llmservice_operator.kinds import ENDPOINT_SLICE
 from llmservice_operator.kube_json import Manifest, entries
+from llmservice_operator.observed import Observed
 from llmservice_operator.polling import Poller
 from llmservice_operator.reconcile import Reconciler
 from llmservice_operator.service import Service
@@ -264,10 +265,12 @@ async def test_the_next_look_is_ever_later_while_nothing_moves() -> None:
 
 
 class Told:
-    """A stand-in that makes nothing, and remembers what it was shown."""
+    """A stand-in that makes nothing, and a keeper; remembers what it was shown."""
 
     def __init__(self) -> None:
         self.live: list[Mapping[ObjectRef, Manifest]] = []
+        self.pods: list[int] = []
+        self.passed: list[ServiceKey] = []
 
     def place(self, service: Service) -> ObjectRef:
         return ref_to(ENDPOINT_SLICE, service.namespace, f"{service.name}-activator")
@@ -278,7 +281,26 @@ class Told:
         self.live.append(live)
         return ()
 
+    async def keep(self, service: Service, observed: Observed) -> None:
+        self.pods.append(len(observed.pods))
+
+    def passed_over(self, key: ServiceKey) -> None:
+        self.passed.append(key)
+
     def forget(self, key: ServiceKey) -> None: ...
+
+
+def with_stand_in(cluster: FakeCluster, told: Told) -> Reconciler:
+    return Reconciler(
+        cluster,
+        inventory=cluster.inventory,
+        poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
+        keepers=(told,),
+        witness=Nobody(),
+        settings=SETTINGS,
+        now=lambda: NOW,
+        stand_in=told,
+    )
 
 
 async def test_a_stand_in_is_not_shown_what_is_somebody_elses() -> None:
@@ -288,17 +310,52 @@ async def test_a_stand_in_is_not_shown_what_is_somebody_elses() -> None:
         "metadata": {"name": "svc-activator", "namespace": "ns"},
     }
     cluster, told = FakeCluster(resource(), foreign, pod(ready=True)), Told()
-    looks = Reconciler(
-        cluster,
-        inventory=cluster.inventory,
-        poller=Poller(nobody_answers, changed=lambda _: None, settings=SETTINGS),
-        keepers=(),
-        witness=Nobody(),
-        settings=SETTINGS,
-        now=lambda: NOW,
-        stand_in=told,
-    )
-    await looks.reconcile(KEY)
+    await with_stand_in(cluster, told).reconcile(KEY)
     (shown,) = told.live
     assert [ref.kind for ref in shown] == ["Pod"]
     assert ref_of(foreign) in cluster.objects
+
+
+def changed(status: Manifest | None = None, **spec: Any) -> Manifest:
+    """The service with another spec."""
+    made = resource(**spec)
+    made["metadata"]["generation"] = 4
+    return made if status is None else made | {"status": status}
+
+
+async def test_a_template_that_cannot_be_laid_over_leaves_what_runs_to_be_followed() -> None:
+    cluster, told = FakeCluster(resource()), Told()
+    looks = with_stand_in(cluster, told)
+    await looks.reconcile(KEY)
+    became_ready(cluster)
+    cluster.applied.clear()
+    cluster.put(changed(template={"spec": {"containers": [{"image": "nameless"}]}}))
+    cluster.put(pod("second", ready=True))
+    await looks.reconcile(KEY)
+    assert kinds(cluster) == ["LLMService", "Event"]
+    assert cluster.deleted == []
+    assert written(cluster, "SpecAccepted").reason == "InvalidSpec"
+    status = cluster.objects[KEY.ref]["status"]
+    assert (status["url"], status["replicas"]) == ("http://svc.ns.svc:8000", 1)
+    assert told.pods == [0, 2]
+    assert [len([ref for ref in live if ref.kind == "Pod"]) for live in told.live] == [0, 2]
+    assert told.passed == []
+
+
+async def test_of_a_spec_that_cannot_be_read_the_status_stays_and_nobody_waits_for_it() -> None:
+    cluster, told = FakeCluster(resource()), Told()
+    looks = with_stand_in(cluster, told)
+    await looks.reconcile(KEY)
+    cluster.put(changed(cluster.objects[KEY.ref]["status"], engine={"fromTheFuture": True}))
+    await looks.reconcile(KEY)
+    status = cluster.objects[KEY.ref]["status"]
+    assert (status["url"], status["observedGeneration"]) == ("http://svc.ns.svc:8000", 4)
+    assert told.passed == [KEY]
+
+
+async def test_news_waits_until_the_status_could_be_written() -> None:
+    cluster = FakeCluster(resource())
+    cluster.refusals["status"] = Refused("Forbidden", "no rights to llmservices/status")
+    with pytest.raises(Refused):
+        await reconciler(cluster).reconcile(KEY)
+    assert "Event" not in kinds(cluster)

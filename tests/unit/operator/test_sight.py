@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmservice_operator.kinds import POD
 from llmservice_operator.kube_json import Manifest
 from llmservice_operator.sight import Sight, Watch
 
@@ -97,3 +98,12 @@ def test_events_that_come_out_of_order_are_no_step_back() -> None:
     sight.told(thing(9))
     sight.told(thing(5))
     assert sight.listed(thing(9))
+
+
+def test_what_nobody_watches_is_not_missed() -> None:
+    sight, clock = seeing(namespaced=True)
+    sight.watching([POD])
+    assert sight.listed(thing(5, kind="ScaledObject"))
+    assert not sight.listed(thing(6, kind="Pod"))
+    clock.now += 100
+    assert sight.missing() == [Watch("v1", "Pod", "ns")]

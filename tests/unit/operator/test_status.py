@@ -201,8 +201,13 @@ def test_a_refused_object_is_the_reason() -> None:
 
 def test_a_spec_that_cannot_be_read_judges_nothing_else() -> None:
     made = refused_status(
-        Finding("InvalidSpec", "spec.engine: bad"), generation=4, before=(), now=NOW
+        Finding("InvalidSpec", "spec.engine: bad"),
+        generation=4,
+        fields={"url": "http://svc", "observedGeneration": 3},
+        before=(),
+        now=NOW,
     )
+    assert made.fields == {"url": "http://svc", "observedGeneration": 4}
     assert {condition.type for condition in made.conditions} == ALL
     assert told(made, "Ready") == told(made, "SpecAccepted") == "False/InvalidSpec"
     assert told(made, "WorkloadsReady") == "Unknown/SpecNotAccepted"
