@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from llmservice_api import names
+from llmservice_api.stated import stated
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -182,8 +183,11 @@ def load_config(path: Path, kind: type[_T]) -> _T:
 
 
 def encode_config(config: StaticConfig | LiveConfig) -> str:
-    """The file's text: indented, keys in declaration order, so equal configs give equal text."""
-    return msgspec.json.format(msgspec.json.encode(config), indent=2).decode() + "\n"
+    """The file's text: indented, keys in declaration order, so equal configs give equal text.
+
+    What has its default is left out: the sidecar that reads it may be of an older version.
+    """
+    return msgspec.json.format(msgspec.json.encode(stated(config)), indent=2).decode() + "\n"
 
 
 def static_config_hash(config: StaticConfig) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from llmservice_api.sidecar_config import PredictorMode
+from llmservice_api.stated import stated
 
 JsonObject = dict[str, Any]  # Kubernetes JSON that is passed on as it is
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -298,13 +299,6 @@ def parse_spec(raw: Mapping[str, Any]) -> Spec:
 
 
 def encode_spec(spec: Spec) -> JsonObject:
-    """The spec as Kubernetes JSON: parse and encode again gives an equal spec."""
-    raw: JsonObject = msgspec.to_builtins(spec)
-    return _without_none(raw)
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        items = cast("JsonObject", value)
-        return {key: _without_none(item) for key, item in items.items() if item is not None}
-    return value
+    """The spec as Kubernetes JSON, without what has its default; parsed it is an equal spec."""
+    raw: JsonObject = msgspec.to_builtins(stated(spec))
+    return raw

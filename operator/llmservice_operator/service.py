@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from llmservice_api import names
+from llmservice_api.sidecar_config import PredictorMode
 from llmservice_api.spec import Spec, SpecError, encode_spec, parse_spec
 
 from llmservice_operator.defaults import NO_DEFAULTS, Defaults
@@ -151,15 +152,13 @@ def _inputs(service: Service) -> str:
     spec = encode_spec(service.spec)
     for field in _LIVE_FIELDS:
         spec.pop(field, None)
-    queue = spec.pop("queue")
-    mode = spec["predictor"].pop("mode")
-    spec["fairness"] = queue["fairness"]
-    spec["predictorEnabled"] = mode != "Disabled"
-    if "tracing" in spec:
-        spec["tracing"].pop("samplerArg")
-    if cache := spec["model"].get("cache"):
-        # The claim that is made; the pods only have its name.
-        for field in ("size", "storageClassName", "accessModes"):
-            cache.pop(field, None)
-    text = msgspec.json.encode([spec, service.restarted_at], order="sorted")
+    queue, predictor = spec.pop("queue", {}), spec.pop("predictor", {})
+    predictor.pop("mode", None)
+    predicts = service.spec.predictor.mode is not PredictorMode.DISABLED
+    spec.get("tracing", {}).pop("samplerArg", None)
+    # The claim that is made; the pods only have its name.
+    for field in ("size", "storageClassName", "accessModes"):
+        spec["model"].get("cache", {}).pop(field, None)
+    parts = [spec, predictor, predicts, queue.get("fairness"), service.restarted_at]
+    text = msgspec.json.encode(parts, order="sorted")
     return hashlib.sha256(text).hexdigest()[:16]
