@@ -103,8 +103,9 @@ _CLIENTS: Final = Row(
         Panel(
             title="Not completed, by reason",
             shows="Refused, evicted, cancelled and failed requests, by why.",
-            worry="*failed* is there at all (alert LLMServiceRequestsFail), or *rejected* stays "
-            "(alert LLMServiceRefusesRequests). *cancelled* is the clients' own doing.",
+            worry="*failed* is there at all (alert LLMServiceRequestsFail), or *rejected* or "
+            "*queue_share* stays (alert LLMServiceRefusesRequests). *cancelled* is the clients' "
+            "own doing.",
             unit="reqps",
             stacked=True,
             queries=(

@@ -79,7 +79,7 @@ _CALIBRATION: Final = Row(
         Panel(
             title="Answers within the predicted p90",
             shows="The share of answers not longer than their p90, the worst replica's. 90 % is "
-            "right.",
+            "right. A model has a line once a replica has `calibration.minSamples` answers of it.",
             worry="it is below 75 %: alert LLMServiceCalibrationDrift. Memory forecasts and "
             "deadlines rest on it.",
             unit="percentunit",

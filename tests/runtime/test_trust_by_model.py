@@ -59,6 +59,14 @@ async def test_the_report_tells_rank_and_coverage_of_each_model(make_bench: Make
     assert (models["bad"].tau or 0.0) < 0.0
 
 
+async def test_one_answer_of_a_rare_model_is_no_coverage(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    await learn(bench, 40, misled=False)
+    await serve(bench, "r0", 9, model="rare", said=1.0)
+    rare = bench.pipeline.predictor_report().models["rare"]
+    assert (rare.samples, rare.tau, rare.coverage_p90) == (1, None, None)
+
+
 async def test_of_several_answers_one_is_compared_with_the_prediction(
     make_bench: MakeBench,
 ) -> None:

@@ -33,16 +33,19 @@ class Coverage:
     """The share of answers not longer than a predicted quantile, over a window.
 
     A quantile cut by `max_tokens` says nothing: no answer can be longer. It is not counted.
+    Fewer than `min_samples` say nothing either: one long answer would look like drift.
     """
 
-    def __init__(self, *, window: int) -> None:
+    def __init__(self, *, min_samples: int, window: int) -> None:
+        self._min_samples = min_samples
         self._within: deque[bool] = deque(maxlen=window)
         self._count = 0
 
     @property
     def share(self) -> float | None:
-        """From 0 to 1; None before the first sample."""
-        return self._count / len(self._within) if self._within else None
+        """From 0 to 1; None below the minimum of samples."""
+        samples = len(self._within)
+        return self._count / samples if samples >= self._min_samples else None
 
     def observe(self, quantile: float | None, sample: Sample) -> None:
         """One more answer, whose quantile was predicted so; None: it was not."""
@@ -62,8 +65,8 @@ class ModelTrust:
     def __init__(self, *, min_samples: int, window: int) -> None:
         # Innocent at first: whether anything is ordered at the start is decided for all together.
         self.guard: Final = Guard(min_samples=min_samples, window=window, starts_trusted=True)
-        self.p50: Final = Coverage(window=window)
-        self.p90: Final = Coverage(window=window)
+        self.p50: Final = Coverage(min_samples=min_samples, window=window)
+        self.p90: Final = Coverage(min_samples=min_samples, window=window)
 
     def observe(self, sample: Sample) -> None:
         """One more answer of this model."""

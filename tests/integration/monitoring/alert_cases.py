@@ -19,11 +19,15 @@ _OPERATOR: Final = 'namespace="system"'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """`met_at`: the minute from which the condition holds; the alert's own `for` comes on top."""
+    """`met_at`: the minute from which the condition holds; the alert's own `for` comes on top.
+
+    `still_at`: a later minute, at which it must still fire.
+    """
 
     alert: str
     sick: Series
     met_at: int
+    still_at: int | None = None
     calm: Sequence[Series]
     summary: str
     labels: Mapping[str, str]
@@ -62,8 +66,14 @@ CASES: Final = (
         alert="LLMServiceEngineDown",
         sick={f"llmservice_engine_up{{{_POD}}}": "1x4 0x90"},
         met_at=5,
+        still_at=70,
         calm=(
             {f"llmservice_engine_up{{{_POD}}}": "1x90"},
+            # Its successor has the same name, as in a LeaderWorkerSet, and loads its model.
+            {
+                f'llmservice_engine_up{{{_POD}, instance="10.0.0.1:8000"}}': "1x4 stale",
+                f'llmservice_engine_up{{{_POD}, instance="10.0.0.2:8000"}}': "_x4 0x90",
+            },
             {f"llmservice_engine_up{{{_POD}}}": "0x90"},  # it loads its model
             {
                 f"llmservice_engine_up{{{_POD}}}": "1x4 0x90",
@@ -75,10 +85,12 @@ CASES: Final = (
     ),
     Case(
         alert="LLMServiceRefusesRequests",
-        sick=_requests(rejected__queue_full=6, completed__stop=54),
+        # Some are refused at the door, some gave their place in the queue to others.
+        sick=_requests(rejected__queue_full=2, evicted__queue_share=4, completed__stop=54),
         met_at=1,
         calm=(
-            _requests(rejected__queue_full=2, completed__stop=58),
+            _requests(rejected__queue_full=1, evicted__queue_share=1, completed__stop=58),
+            _requests(evicted__queue_timeout=30, completed__stop=30),
             _requests(rejected__invalid_request=30, completed__stop=30),
         ),
         summary="team/chat refuses 10% of its requests.",

@@ -62,6 +62,8 @@ def test_alert_fires_after_its_time_and_never_in_calm(
         }
 
     fires = [check(due - 1), check(due, expected(case, alert))]
+    if case.still_at is not None:
+        fires.append(check(case.still_at, expected(case, alert)))
     calm = [
         group(series, f"calm {number}", [check(due), check(due + _MORE_MINUTES)])
         for number, series in enumerate(case.calm)

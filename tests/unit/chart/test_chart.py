@@ -24,6 +24,8 @@ from fakes.rendered_chart import (
 )
 from fakes.strict_schemas import validate
 from llmservice_api import __version__, names
+from llmservice_operator.defaults import DefaultTracing, read_defaults
+from msgspec.structs import fields
 
 Json = dict[str, Any]
 
@@ -138,6 +140,19 @@ def test_defaults_are_a_file_of_the_operator_and_another_file_restarts_it() -> N
         in operator_container({"defaults": {"engineResources": {"limits": {"cpu": 2}}}})["command"]
     )
     assert flag not in operator_container()["command"]
+
+
+def test_everything_that_the_operator_knows_of_tracing_can_be_set(tmp_path: Path) -> None:
+    endpoint = "http://a:4318"
+    given = DefaultTracing(
+        exporter_endpoint=endpoint, exporter="otlp-http", sampler="traceidratio", sampler_arg="0.1"
+    )
+    values = {field.encode_name: getattr(given, field.name) for field in fields(DefaultTracing)}
+    assert None not in values.values()
+    (config,) = of_kind(render({"defaults": {"tracing": values}}), "ConfigMap")
+    path = tmp_path / "defaults.json"
+    path.write_text(config["data"]["defaults.json"], encoding="utf-8")
+    assert read_defaults(path).tracing == given
 
 
 def test_named_namespaces_need_no_cluster_role_for_the_operator() -> None:

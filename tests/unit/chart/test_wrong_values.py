@@ -56,6 +56,12 @@ WRONG: list[tuple[str, Json]] = [
      {"defaults": {"tracing": {"exporterEndpoint": "collector:4317"}}}),
     ("/defaults/tracing/sampler", {"defaults": {"tracing": {"sampler": "sometimes"}}}),
     ("/defaults/tracing/samplerArg", {"defaults": {"tracing": {"samplerArg": 0.05}}}),
+    ("/defaults/tracing/exporter", {"defaults": {"tracing": {"exporter": "none"}}}),
+    # The operator asks for an endpoint as soon as anything of tracing is set.
+    ("/defaults/tracing/exporterEndpoint",
+     {"defaults": {"tracing": {"sampler": "parentbased_traceidratio"}}}),
+    ("/defaults/tracing/exporterEndpoint", {"defaults": {"tracing": {"samplerArg": "0.05"}}}),
+    ("/defaults/tracing/exporterEndpoint", {"defaults": {"tracing": {"exporter": "otlp-http"}}}),
     ("/namespaces/0", {"namespaces": ["Not_a_name"]}),
     ("/namespaces", {"namespaces": "team-a"}),
     ("/namespaces", {"namespaces": ["team-a", "team-a"]}),

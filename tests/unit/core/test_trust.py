@@ -97,7 +97,7 @@ def test_coverage_is_the_share_of_answers_within_the_quantile() -> None:
 
 
 def test_a_quantile_that_is_unknown_or_cut_by_the_limit_is_not_counted() -> None:
-    coverage = Coverage(window=10)
+    coverage = Coverage(min_samples=1, window=10)
     sample = Sample("m", Prediction(5.0, 10.0, "model"), 5.0, 7.0, max_tokens=10)
     coverage.observe(None, sample)
     coverage.observe(10.0, sample)
@@ -106,8 +106,33 @@ def test_a_quantile_that_is_unknown_or_cut_by_the_limit_is_not_counted() -> None
     assert coverage.share == 0.0
 
 
+def test_a_model_has_no_coverage_before_it_has_enough_answers_of_its_own() -> None:
+    subject = trust()
+    said = Prediction(50.0, 90.0, "model", 50.0)
+    for _ in range(200):
+        subject.observe(Sample("busy", said, 50.0, 40.0))
+    for _ in range(49):
+        subject.observe(Sample("rare", said, 50.0, 400.0))
+    models = dict(subject.models())
+    assert (models["busy"].p50.share, models["busy"].p90.share) == (1.0, 1.0)
+    assert (models["rare"].p50.share, models["rare"].p90.share) == (None, None)
+    subject.observe(Sample("rare", said, 50.0, 400.0))
+    assert (models["rare"].p50.share, models["rare"].p90.share) == (0.0, 0.0)
+
+
+def test_answers_that_are_not_counted_are_no_samples_of_the_coverage() -> None:
+    coverage = Coverage(min_samples=3, window=10)
+    sample = Sample("m", Prediction(5.0, 10.0, "model"), 5.0, 7.0, max_tokens=10)
+    coverage.observe(9.0, sample)
+    for quantile in (None, 10.0, 9.0):
+        coverage.observe(quantile, sample)
+    assert coverage.share is None
+    coverage.observe(9.0, sample)
+    assert coverage.share == 1.0
+
+
 def test_coverage_forgets_what_has_left_the_window() -> None:
-    coverage = Coverage(window=4)
+    coverage = Coverage(min_samples=4, window=4)
     sample = Sample("m", Prediction(5.0, 10.0, "model"), 5.0, 7.0)
     for _ in range(4):
         coverage.observe(1.0, sample)
