@@ -233,12 +233,16 @@ async def test_engine_failures_are_told_apart(make_bench: MakeBench) -> None:
     with pytest.raises(EngineRefused) as refused:
         await bench.request("refused")
     assert (refused.value.status, refused.value.body[:9]) == (422, b'{"error":')
+    bench.engine.status = 500
+    with pytest.raises(EngineRefused):
+        await bench.request("failed")
     bench.engine.status, bench.engine.break_after = 200, 2
     with pytest.raises(EngineError):
         await bench.request("broken", 50)
     assert bench.outcomes() == [
         ("failed", "engine_down"),
-        ("failed", "engine_refused"),
+        ("rejected", "engine_refused"),
+        ("failed", "engine_error"),
         ("failed", "engine_down"),
     ]
     bench.assert_idle()

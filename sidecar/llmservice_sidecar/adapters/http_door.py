@@ -143,15 +143,16 @@ class _Conversation:
             return await self._fail(error)
 
     async def _call(self, path: str, parent: Context | None) -> InferenceCall:
-        data = await self._request.read()
         try:
+            data = await self._request.read()
             context = http_headers.call_context(
                 self._request.headers, request_id=self._id, tenant=self._request[TENANT]
             )
             return self._door.parse(path, data, context)
-        except InvalidRequest as error:
+        except (InvalidRequest, web.HTTPRequestEntityTooLarge) as error:
             nothing = _unreadable(path, CallContext(request_id=self._id))
-            self._door.pipeline.refuse(nothing, error, door=self._span, parent=parent)
+            told = error if isinstance(error, InvalidRequest) else _too_long()
+            self._door.pipeline.refuse(nothing, told, door=self._span, parent=parent)
             raise
 
     async def _send(self, served: Served) -> web.StreamResponse:
@@ -183,6 +184,10 @@ class _Conversation:
         await response.write(b"data: " + answer.body + b"\n\n")
         await response.write_eof()
         return response
+
+
+def _too_long() -> InvalidRequest:
+    return InvalidRequest(f"the body has more than {MAX_BODY_BYTES} bytes", param=None)
 
 
 def _unreadable(path: str, context: CallContext) -> InferenceCall:

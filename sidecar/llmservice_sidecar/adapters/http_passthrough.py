@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -19,6 +20,7 @@ _TOKENIZE_FIELDS: Final = frozenset(
     }
 )
 _TEXT_FORMAT: Final = "text/plain"
+_ENGINE_METRICS_S: Final = 2.0
 _OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0"  # the one with exemplars
 
 
@@ -82,11 +84,12 @@ class PassThrough:
 
     async def _engine_metrics(self) -> str:
         try:
-            async with self._engine.get("/metrics") as answer:
+            async with asyncio.timeout(_ENGINE_METRICS_S), self._engine.get("/metrics") as answer:
                 body = b"".join([part async for part in answer.chunks()])
                 return body.decode() if answer.status == 200 else ""
-        except EngineUnavailable:
-            return ""  # ours say that it is down: llmservice_engine_up 0
+        except (EngineUnavailable, TimeoutError):
+            # Ours say that it is down (llmservice_engine_up 0) and do not wait for one that hangs.
+            return ""
 
 
 async def _copy(answer: EngineResponse) -> web.Response:

@@ -76,10 +76,14 @@ class EngineUnavailable(EngineError):
 
 
 class EngineRefused(EngineError):
-    """The engine answered an error; `status` and `body` are its own, passed on untouched."""
+    """The engine answered an error; `status` and `body` are its own, passed on untouched.
+
+    Below 500 it means the request (too long, a bad parameter), else the engine itself.
+    """
 
     def __init__(self, status: int, body: bytes, content_type: str) -> None:
-        super().__init__(Reason.ENGINE_REFUSED, f"the engine answered HTTP {status}")
+        reason = Reason.ENGINE_REFUSED if status < 500 else Reason.ENGINE_ERROR
+        super().__init__(reason, f"the engine answered HTTP {status}")
         self.status = status
         self.body = body
         self.content_type = content_type

@@ -253,6 +253,8 @@ class Account:
 def ending_of(error: BaseException) -> tuple[Outcome, Reason]:
     """The outcome and reason that an error means."""
     if isinstance(error, LLMServiceError):
+        if error.reason is Reason.ENGINE_REFUSED:  # the client's fault, as what a door refuses
+            return Outcome.REJECTED, error.reason
         for kind, outcome in _OUTCOMES.items():
             if isinstance(error, kind):
                 return outcome, error.reason

@@ -45,7 +45,7 @@ _CODES: Final[Mapping[str, Ending]] = {
     "queue_timeout": (Outcome.EVICTED, Reason.QUEUE_TIMEOUT),  # gRPC's; HTTP has one code for both
     "engine_down": (Outcome.FAILED, Reason.ENGINE_DOWN),
     "engine_error": (Outcome.FAILED, Reason.ENGINE_ERROR),
-    "engine_refused": (Outcome.FAILED, Reason.ENGINE_REFUSED),
+    "engine_refused": (Outcome.REJECTED, Reason.ENGINE_REFUSED),
 }
 GONE: Final = (Outcome.CANCELLED, Reason.CLIENT_GONE)
 _RAN: Final = "was not complete"  # an answer had begun when the client's own limit ended it

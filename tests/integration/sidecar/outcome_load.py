@@ -42,7 +42,7 @@ ENDINGS: Final[frozenset[Ending]] = frozenset(
         (Outcome.CANCELLED, Reason.CLIENT_GONE),
         (Outcome.CANCELLED, Reason.DEADLINE),
         (Outcome.FAILED, Reason.ENGINE_DOWN),
-        (Outcome.FAILED, Reason.ENGINE_REFUSED),
+        (Outcome.REJECTED, Reason.ENGINE_REFUSED),
     }
 )
 

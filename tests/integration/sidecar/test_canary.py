@@ -128,7 +128,7 @@ async def test_of_a_real_engine_no_prompt_and_no_answer_is_told(
         ("completed", "stop"),
         ("completed", "length"),
         ("rejected", "invalid_request"),
-        ("failed", "engine_refused"),
+        ("rejected", "engine_refused"),
     } <= endings
     assert_loud(told)
 

@@ -134,7 +134,8 @@ def required(one: Sent) -> set[str]:
     if reason is not Reason.INVALID:
         spans.add(names.SPAN_QUEUE)
     ran = one.began or one.ending == (Outcome.CANCELLED, Reason.DEADLINE)
-    if ran or outcome in (Outcome.COMPLETED, Outcome.FAILED):
+    asked = outcome in (Outcome.COMPLETED, Outcome.FAILED) or reason is Reason.ENGINE_REFUSED
+    if ran or asked:
         spans.add(f"{one.operation} tiny")
     if outcome is Outcome.COMPLETED:
         spans |= {names.SPAN_PREDICT, names.SPAN_ENGINE_OWN}
@@ -149,7 +150,7 @@ def allowed(one: Sent) -> set[str]:
     if reason is Reason.INVALID:
         return required(one)
     spans = required(one) | {names.SPAN_PREDICT}
-    if outcome in (Outcome.CANCELLED, Outcome.FAILED):
+    if outcome in (Outcome.CANCELLED, Outcome.FAILED) or reason is Reason.ENGINE_REFUSED:
         spans |= {f"{one.operation} tiny", names.SPAN_ENGINE_OWN}
     return spans
 

@@ -31,3 +31,11 @@ def test_the_engines_refusal_is_kept_as_it_was() -> None:
     assert isinstance(error, LLMServiceError)
     assert (error.status, error.body, error.content_type) == (422, b"{}", "application/json")
     assert "422" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(400, Reason.ENGINE_REFUSED), (499, Reason.ENGINE_REFUSED), (500, Reason.ENGINE_ERROR)],
+)
+def test_an_engine_that_fails_is_told_from_one_that_refuses(status: int, reason: Reason) -> None:
+    assert EngineRefused(status, b"", "text/plain").reason is reason

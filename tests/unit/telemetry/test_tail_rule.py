@@ -28,6 +28,7 @@ def seen(*durations_s: float) -> TailRule:
         (Outcome.REJECTED, Reason.DRAINING, ERROR),
         (Outcome.REJECTED, Reason.QUEUE_FULL, None),
         (Outcome.REJECTED, Reason.INVALID, None),
+        (Outcome.REJECTED, Reason.ENGINE_REFUSED, None),
         (Outcome.CANCELLED, Reason.CLIENT_GONE, None),
         (Outcome.CANCELLED, Reason.DEADLINE, None),
         (Outcome.COMPLETED, Reason.STOP, None),
