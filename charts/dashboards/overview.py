@@ -126,7 +126,9 @@ _CLIENTS: Final = Row(
             shows="From the door to the last byte, waiting included, of completed requests.",
             worry="it grows while the lengths of answers do not.",
             unit="s",
-            queries=quantiles("gen_ai_server_request_duration_seconds", SERVICE),
+            queries=quantiles(
+                "gen_ai_server_request_duration_seconds", f'{SERVICE}, error_type=""'
+            ),
             traces='span.llmservice.outcome = "completed"',
         ),
         Panel(

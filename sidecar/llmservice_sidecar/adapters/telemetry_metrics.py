@@ -22,6 +22,7 @@ from llmservice_sidecar.adapters.telemetry_gauges import GaugeCollector, Gauges
 from llmservice_sidecar.core.request import Outcome
 from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.ports import RequestEnd
+from llmservice_sidecar.runtime.tail_rule import is_fault
 
 OTHER: Final = "other"  # the label value of everything beyond a cap
 _MAX_SOURCES: Final = 16
@@ -138,10 +139,12 @@ class PrometheusMetrics:
         """Count an end, and time what was served."""
         exemplar = _exemplar(end.trace_id)
         self._requests.labels(end.outcome.value, end.reason.value).inc(1, exemplar)
+        model = end.model if end.model in self._models else OTHER
+        if is_fault(end.outcome, end.reason):
+            self._gen_ai.failed(end, model=model, exemplar=exemplar)
         if end.outcome is not Outcome.COMPLETED:
             return
-        model = end.model if end.model in self._models else OTHER
-        self._gen_ai.observe(end, model=model, exemplar=exemplar)
+        self._gen_ai.completed(end, model=model, exemplar=exemplar)
         if end.service_s:
             self._slowdown.observe(end.duration_s / end.service_s, exemplar)
         if end.predicted_tokens is not None and end.output_tokens:
@@ -168,11 +171,11 @@ class _GenAiHistograms:
     """The convention's server metrics, measured at the door: waiting is part of them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        labels = (names.LABEL_OPERATION, names.LABEL_MODEL)
+        labels = (names.LABEL_OPERATION, names.LABEL_PROVIDER, names.LABEL_MODEL)
         self._duration = Histogram(
             names.METRIC_GEN_AI_DURATION,
-            "Seconds from the door to the last byte (completed requests).",
-            labels,
+            "Seconds from the door to the last byte, or to the fault that error_type names.",
+            (*labels, names.LABEL_ERROR),
             buckets=_DURATION_BUCKETS,
             registry=registry,
         )
@@ -191,10 +194,15 @@ class _GenAiHistograms:
             registry=registry,
         )
 
-    def observe(self, end: RequestEnd, *, model: str, exemplar: dict[str, str] | None) -> None:
-        """Time a completed request."""
-        labels = (end.operation, model)
+    def failed(self, end: RequestEnd, *, model: str, exemplar: dict[str, str] | None) -> None:
+        """Time a request that was owed an answer."""
+        labels = (end.operation, names.PROVIDER, model, end.reason.value)
         self._duration.labels(*labels).observe(end.duration_s, exemplar)
+
+    def completed(self, end: RequestEnd, *, model: str, exemplar: dict[str, str] | None) -> None:
+        """Time a completed request."""
+        labels = (end.operation, names.PROVIDER, model)
+        self._duration.labels(*labels, "").observe(end.duration_s, exemplar)
         if end.first_token_s is None:
             return
         self._first_token.labels(*labels).observe(end.first_token_s, exemplar)

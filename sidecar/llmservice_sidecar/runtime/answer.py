@@ -16,6 +16,8 @@ _END: Final = b"\n\n"
 _DONE: Final = b"data: [DONE]"
 # Inside a JSON string the quotes would be escaped, so content cannot look like this.
 _USAGE_EVENT: Final = b'"choices":[]'
+# Sent as soon as the engine has the request, before it computes anything.
+_RESPONSE_BEGUN: Final = (b"event: response.created", b"event: response.in_progress")
 _RESPONSE_END: Final = (b"event: response.completed", b"event: response.incomplete")
 _LENGTH_MARKS: Final = (b'"finish_reason":"length"', b'"reason":"max_output_tokens"')
 
@@ -74,6 +76,8 @@ class StreamMeter:
                 drop = self._take_usage(event, before=kept[-1] if kept else self._before)
             elif event.startswith(_RESPONSE_END):
                 self._take_response_end(event)
+            elif event.startswith(_RESPONSE_BEGUN):
+                self.events -= 1
             elif event.startswith(_DONE):
                 self.done = True
             if not drop:

@@ -77,6 +77,18 @@ def test_an_event_that_never_ends_is_passed_on_at_the_end() -> None:
     assert not meter.done
 
 
+def test_what_a_response_stream_says_before_it_is_computed_is_no_event() -> None:
+    meter = StreamMeter(keep_usage=False)
+    begun = b"".join(
+        b"event: response.%s\ndata: {}\n\n" % kind for kind in (b"created", b"in_progress")
+    )
+    assert meter.feed(begun) == begun
+    assert meter.events == 0
+    delta = b'event: response.output_text.delta\ndata: {"delta":"a"}\n\n'
+    assert meter.feed(delta) == delta
+    assert meter.events == 1
+
+
 def test_a_response_stream_tells_its_usage_at_its_end() -> None:
     usage = {"input_tokens": 4, "output_tokens": 9}
     end = {"type": "response.incomplete", "response": {"usage": usage, "x": "y"}}

@@ -101,13 +101,26 @@ def test_ends_are_counted_by_outcome_and_reason() -> None:
     assert seen["llmservice_requests_total", rejected] == 1
 
 
-def test_only_completed_requests_are_timed() -> None:
+def test_only_completed_requests_are_timed_and_faults_beside_them() -> None:
     metrics = PrometheusMetrics(models=["tiny"])
     metrics.finished(END)
+    metrics.finished(replace(END, outcome=Outcome.FAILED, reason=Reason.ENGINE_DOWN))
+    metrics.finished(replace(END, outcome=Outcome.REJECTED, reason=Reason.QUEUE_FULL))
     metrics.finished(replace(END, outcome=Outcome.CANCELLED, reason=Reason.CLIENT_GONE))
     seen = samples(metrics)
-    labels = frozenset({("gen_ai_operation_name", "chat"), ("gen_ai_request_model", "tiny")})
-    assert seen["gen_ai_server_request_duration_seconds_count", labels] == 1
+    labels = frozenset(
+        {
+            ("gen_ai_operation_name", "chat"),
+            ("gen_ai_provider_name", "vllm"),
+            ("gen_ai_request_model", "tiny"),
+        }
+    )
+    duration = {
+        dict(found)["error_type"]: count
+        for (name, found), count in seen.items()
+        if name == "gen_ai_server_request_duration_seconds_count" and labels <= found
+    }
+    assert duration == {"": 1, "engine_down": 1}
     assert seen["gen_ai_server_time_to_first_token_seconds_sum", labels] == 1.0
     assert seen["gen_ai_server_time_per_output_token_seconds_sum", labels] == pytest.approx(0.1)
     assert seen["llmservice_prediction_error_ratio_sum", frozenset()] == 2.0
