@@ -16,7 +16,6 @@ from llmservice_sidecar.runtime import telemetry_names as names
 from llmservice_sidecar.runtime.account import Account
 from llmservice_sidecar.runtime.history import History
 from llmservice_sidecar.runtime.ports import PredictionQuery, Predictor
-from llmservice_sidecar.runtime.span_attributes import prediction_attributes
 
 _log = logging.getLogger(__name__)
 
@@ -77,8 +76,7 @@ class Predicting:
                 prediction = await anext(said)
                 account.running_mean = predictor.running_mean(account.call.query)
                 account.predicted(prediction, duration_s=clock() - started_at)
-                span.set_attributes(prediction_attributes(prediction))
-                span.end()
+                span.end()  # what was predicted is on the SERVER span
                 then(prediction)
                 async for late in said:
                     account.prediction = late
