@@ -95,11 +95,15 @@ def _write_page(document: Report, out: Path) -> None:
 
 
 def _tell(document: Report, out: Path) -> None:
-    from llmservice_lab.analysis.page import verdict  # noqa: PLC0415 - keeps --help fast
+    # Here: --help stays fast.
+    from llmservice_lab.analysis.page import verdict  # noqa: PLC0415
+    from llmservice_lab.analysis.page_sampling import NOT_TOLD  # noqa: PLC0415
 
     note(verdict(document))
     for one in document.recommendations:
         note(f"- {one.text}")
+    if not document.recommendations:
+        note(NOT_TOLD)
     if document.read.broken_spans:
         note(f"{document.read.broken_spans} spans could not be read; the page names the first")
     note(f"page: {out}")

@@ -16,6 +16,7 @@ import numpy as np
 from llmservice_lab.analysis.columns import Columns, Vector, known, quantile
 from llmservice_lab.analysis.neighbours import Beside, Neighbours
 from llmservice_lab.analysis.record import TracedRequest
+from llmservice_lab.analysis.sampling import Sample
 
 
 class Cause(StrEnum):
@@ -72,13 +73,20 @@ def usual_of(columns: Columns) -> Usual:
 
 
 class Explainer:
-    """Explains requests of one reading by each other."""
+    """Explains requests of one reading by those that chance picked; without `sample`, by all."""
 
-    def __init__(self, requests: Sequence[TracedRequest], columns: Columns) -> None:
+    def __init__(
+        self,
+        requests: Sequence[TracedRequest],
+        columns: Columns,
+        *,
+        sample: Sample | None = None,
+    ) -> None:
         self._requests = requests
-        self._columns = columns
-        self._neighbours = Neighbours(columns)
-        self.usual = usual_of(columns)
+        self._whole = sample is None or sample.whole
+        # Beside a slow request, the slow ones alone would make it look usual.
+        self._neighbours = Neighbours(columns, judges=None if sample is None else sample.judges)
+        self.usual = usual_of(columns if sample is None else columns.only(sample.judges))
 
     def explain(self, row: int) -> Explained:
         """Why the request of this row took as long as it did."""
@@ -118,8 +126,9 @@ class Explainer:
         assert one.queued_s is not None
         assert one.left_queue_s is not None
         work = self._neighbours.while_waiting(row, one.queued_s, one.left_queue_s)
-        share = work.by_overtakers / work.total if work.total > 0 else 0.0
-        if work.overtakers < one.overtaken_by:
+        # Of a sample, the work of the few that are there says nothing.
+        share = work.by_overtakers / work.total if work.total > 0 and self._whole else 0.0
+        if work.overtakers < one.overtaken_by or not self._whole:
             # Not every overtaker's trace was kept: then who stood before it, against who overtook.
             before = (one.position or 0) + 1
             share = max(share, one.overtaken_by / (one.overtaken_by + before))
@@ -133,7 +142,7 @@ class Explainer:
             "depth": one.depth,
             "overtaken_by": one.overtaken_by,
             "overtakers_share_of_work": round(share, 3),
-            "slots_in_use": round(work.concurrency, 2),
+            "slots_in_use": round(work.concurrency, 2) if self._whole else None,
         }
 
     def _explain_first_token(

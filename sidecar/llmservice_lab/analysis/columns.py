@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -35,8 +35,13 @@ class Columns:
     tokens: Vector  # of one answer
     predicted: Vector
     slots: Vector
+    limit_slots: Vector
     pod: npt.NDArray[np.intp]  # numbered
     completed: Mask
+
+    def only(self, rows: Mask) -> Columns:
+        """These rows."""
+        return Columns(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
     @property
     def service_s(self) -> Vector:
@@ -76,6 +81,7 @@ def columns_of(requests: Sequence[TracedRequest]) -> Columns:
         tokens=column(lambda one: one.actual_tokens),
         predicted=column(lambda one: one.predicted_tokens),
         slots=column(lambda one: one.slots),
+        limit_slots=column(lambda one: one.limit_slots),
         pod=np.array([pods[one.pod] for one in requests], dtype=np.intp),
         completed=np.array([one.completed for one in requests], dtype=np.bool_),
     )

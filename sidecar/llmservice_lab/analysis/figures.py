@@ -9,7 +9,7 @@ from typing import Final
 from llmservice_lab.analysis.breakdown import Moment, Parts
 from llmservice_lab.analysis.calibration import Bin, Calibration
 from llmservice_lab.analysis.causes import Cause
-from llmservice_lab.analysis.document import CauseCount
+from llmservice_lab.analysis.slow import CauseCount
 from llmservice_lab.charts import Plot, Scale, number
 
 _Seconds = Callable[[Parts], float]

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmservice_lab.analysis.columns import Columns, Vector
+from llmservice_lab.analysis.columns import Columns, Mask, Vector
 
 _LIKE: Final = 0.5  # a neighbour's gap of so much of one's own is the same event
 
@@ -41,12 +41,15 @@ class Beside:
 class Neighbours:
     """Looks up what ran beside a row of the columns."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, *, judges: Mask | None = None) -> None:
+        """`judges`: who counts as a neighbour (default: all)."""
         self._columns = columns
         self._per_token_s = columns.per_token_s
         self._by_pod: dict[int, npt.NDArray[np.intp]] = {}
         self._longest_s: dict[int, float] = {}
         ran = ~np.isnan(columns.called_s) & ~np.isnan(columns.engine_ended_s)
+        if judges is not None:
+            ran &= judges
         for pod in np.unique(columns.pod):
             rows = np.flatnonzero(ran & (columns.pod == pod))
             self._by_pod[int(pod)] = rows[np.argsort(columns.called_s[rows], kind="stable")]

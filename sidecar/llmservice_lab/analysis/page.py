@@ -20,6 +20,7 @@ from llmservice_lab.analysis.page_parts import (
     slow_table,
     waterfalls,
 )
+from llmservice_lab.analysis.page_sampling import NOT_TOLD, sampled_by_chance, sampling_lines
 from llmservice_lab.page_style import STYLE
 
 _STYLE: Final = """
@@ -90,9 +91,14 @@ def render(report: Report) -> str:
 
 def verdict(report: Report) -> str:
     """The one line that the reader came for."""
-    total = report.latency["total_s"]
+    total, picked = report.latency["total_s"], sampled_by_chance(report)
     if total.p99 is None:
-        return f"None of {report.requests} requests completed"
+        return f"None of {picked or report.requests} requests completed"
+    if not picked:
+        return (
+            f"p99 is {total.p99:.2f} s among {report.requests} traces that were all kept because "
+            "the request was slow or failed: of the service they say nothing"
+        )
     causes = [one for one in report.slow.causes if one.requests]
     if not causes:
         return f"p99 is {total.p99:.2f} s, and nothing is slower than the threshold"
@@ -104,12 +110,19 @@ def verdict(report: Report) -> str:
 
 
 def _opening(report: Report) -> str:
-    endings = ", ".join(f"{one.requests} {one.outcome} ({one.reason})" for one in report.endings)
     return (
         f"<h1>{html.escape(verdict(report))}</h1>"
         f'<p class="soft">{report.requests} requests of {html.escape(", ".join(report.services))}, '
-        f"{report.since} to {report.until}: {html.escape(endings)}. Slow: over "
+        f"{report.since} to {report.until}: {html.escape(_endings(report))}. Slow: over "
         f"{report.slow.threshold_s:.2f} s.</p>{_warnings(report)}{legend()}"
+    )
+
+
+def _endings(report: Report) -> str:
+    return ", ".join(
+        f"{one.requests} {one.outcome} ({one.reason}"
+        f"{f', {one.kept_at_their_end} kept for it' if one.kept_at_their_end else ''})"
+        for one in report.endings
     )
 
 
@@ -124,12 +137,7 @@ def _warnings(report: Report) -> str:
         lines.append(f"at {told.cut_off} moments the store would not tell all traces")
     if told.left_out:
         lines.append(f"{told.left_out} requests are outside the time, the service or the limit")
-    if report.kept_at_their_end:
-        lines.append(
-            f"{report.kept_at_their_end} of {report.requests} traces were kept because the request "
-            "was slow or failed: all figures look slower than the service is, and these traces "
-            "have no span of the engine"
-        )
+    lines += sampling_lines(report)
     return "".join(f'<p class="failed">{html.escape(line)}</p>' for line in lines)
 
 
@@ -231,7 +239,9 @@ def _latency_table(report: Report) -> str:
 
 def _todo(report: Report) -> str:
     items = "".join(f"<li>{html.escape(one.text)}</li>" for one in report.recommendations)
-    return f'<section class="wide"><h2>What to do</h2><ol class="todo">{items}</ol></section>'
+    todo = f'<ol class="todo">{items}</ol>' if items else ""
+    untold = "" if report.whole else f"<p>{NOT_TOLD}</p>"
+    return f'<section class="wide"><h2>What to do</h2>{todo}{untold}</section>'
 
 
 def _worst(report: Report) -> str:

@@ -8,8 +8,8 @@ from typing import Final
 
 from llmservice_lab.analysis.breakdown import Parts
 from llmservice_lab.analysis.causes import Numbers
-from llmservice_lab.analysis.document import Overtaker, SlowRequest
 from llmservice_lab.analysis.figures import CAUSES, PARTS
+from llmservice_lab.analysis.slow import Overtaker, SlowRequest
 
 WORST: Final = 20
 LISTED: Final = 300  # rows of the table; the rest is in --json

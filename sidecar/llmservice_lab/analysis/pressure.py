@@ -17,17 +17,17 @@ _NEARLY_ALL: Final = 0.999  # of the time
 
 
 class Pressure(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the busiest pod's view, seconds; None: too few requests to say.
+    """Of the busiest pod's view, seconds; None: too few requests to say, or only a sample of them.
 
-    `busy_share`: of the time between the first call and the last end, in which all slots were in
-    use (`slots`: the most seen). `per_token_half_s` and `per_token_full_s`: the engine's pace
-    with about half and with all slots in use.
+    `slots`: what most spans say, else the most seen. `busy_share`: of the time between the first
+    call and the last end, in which all of them were in use. `per_token_half_s` and
+    `per_token_full_s`: the engine's pace with about half and with all slots in use.
     """
 
     pods: int
-    slots: int
-    mean_in_use: float
-    busy_share: float
+    slots: int | None
+    mean_in_use: float | None
+    busy_share: float | None
     per_token_half_s: float | None
     per_token_full_s: float | None
 
@@ -45,16 +45,19 @@ class OrderGain(msgspec.Struct, frozen=True, kw_only=True):
     true_order_s: float
 
 
-def pressure_of(columns: Columns) -> Pressure:
-    """Slots in use on the pod with most requests."""
+def pressure_of(columns: Columns, *, whole: bool = True) -> Pressure:
+    """Slots in use on the pod with most requests; of a sample of the load, only how many exist."""
     ran = ~np.isnan(columns.called_s) & ~np.isnan(columns.engine_ended_s)
     pods, counts = np.unique(columns.pod[ran], return_counts=True)
     if not len(pods):
-        return Pressure(
+        return _untold(pods=0, slots=None) if not whole else Pressure(
             pods=0, slots=0, mean_in_use=0.0, busy_share=0.0,
             per_token_half_s=None, per_token_full_s=None,
         )  # fmt: skip
     rows = np.flatnonzero(ran & (columns.pod == pods[np.argmax(counts)]))
+    said = _said(columns.limit_slots[rows])
+    if not whole:
+        return _untold(pods=len(pods), slots=said)
     called, ended, slots = columns.called_s[rows], columns.engine_ended_s[rows], columns.slots[rows]
     times = np.concatenate((called, ended))
     change = np.concatenate((slots, -slots))
@@ -62,15 +65,15 @@ def pressure_of(columns: Columns) -> Pressure:
     order = np.lexsort((change, times))
     times, in_use = times[order], np.cumsum(change[order])
     span = np.diff(times)
-    whole = float(span.sum()) or 1.0
-    most = _level(in_use[:-1], span)
+    span_s = float(span.sum()) or 1.0
+    most = _level(in_use[:-1], span) if said is None else said
     at_call = in_use[np.searchsorted(times, called, side="right") - 1]
     pace = columns.per_token_s[rows]
     return Pressure(
         pods=len(pods),
         slots=most,
-        mean_in_use=float((in_use[:-1] * span).sum()) / whole,
-        busy_share=float(span[in_use[:-1] >= most].sum()) / whole,
+        mean_in_use=float((in_use[:-1] * span).sum()) / span_s,
+        busy_share=float(span[in_use[:-1] >= most].sum()) / span_s,
         per_token_half_s=_pace(pace[(at_call <= 0.6 * most) & (at_call >= 0.4 * most)]),
         per_token_full_s=_pace(pace[at_call >= most]),
     )
@@ -106,20 +109,39 @@ def _mean_wait(
     arrived: Sequence[float], served: Sequence[float], keys: Sequence[float], slots: int
 ) -> float:
     """The mean wait when the smallest key is served first on so many slots."""
-    free = [-float("inf")] * slots  # when each slot is free
+    now = -float("inf")
+    free = [now] * slots  # when each slot is free
     waiting: list[tuple[float, int]] = []
     total, following, count = 0.0, 0, len(arrived)
     for _ in range(count):
-        free_at = heapq.heappop(free)
+        # A slot may have been free for long when two come at one instant: time does not go back.
+        now = max(now, heapq.heappop(free))
         if not waiting:
-            free_at = max(free_at, arrived[following])
-        while following < count and arrived[following] <= free_at:
+            now = max(now, arrived[following])
+        while following < count and arrived[following] <= now:
             heapq.heappush(waiting, (keys[following], following))
             following += 1
         _, chosen = heapq.heappop(waiting)
-        total += free_at - arrived[chosen]
-        heapq.heappush(free, free_at + served[chosen])
+        total += now - arrived[chosen]
+        heapq.heappush(free, now + served[chosen])
     return total / count
+
+
+def _untold(*, pods: int, slots: int | None) -> Pressure:
+    return Pressure(
+        pods=pods,
+        slots=slots,
+        mean_in_use=None,
+        busy_share=None,
+        per_token_half_s=None,
+        per_token_full_s=None,
+    )
+
+
+def _said(limits: Vector) -> int | None:
+    """The limit that most spans tell; None: none tells one."""
+    values, counts = np.unique(known(limits), return_counts=True)
+    return max(int(values[np.argmax(counts)]), 1) if len(values) else None
 
 
 def _level(in_use: Vector, span: Vector) -> int:

@@ -6,6 +6,7 @@ This is the only form in which requests reach reports and replays. It holds no t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 from llmservice_sidecar.runtime.tail_rule import HEAD
@@ -144,3 +145,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     requests: Sequence[TracedRequest]
     told: Told
+
+
+def iso(unix_s: float) -> str:
+    """A point in time as ISO 8601 with milliseconds, UTC."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")

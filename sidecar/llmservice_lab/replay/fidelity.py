@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final, TypedDict
 
-from llmservice_lab.analysis.record import TracedRequest
+from llmservice_lab.analysis.sampling import depths
 from llmservice_lab.replay.recording import Stretch
 from llmservice_lab.results import WARM_UP_SHARE, RunSummary
 
 BOUND: Final = 0.15
-WHOLE: Final = 0.95  # this share of the requests that stood in the queue is as good as all
 
 
 class SelfCheck(TypedDict):
@@ -64,27 +62,10 @@ def sampled_share(stretches: Iterable[Stretch]) -> float | None:
     for stretch in stretches:
         requests = [one.traced for one in stretch.taken]
         later = requests[int(len(requests) * WARM_UP_SHARE) :]
-        seen_here, said_here = _depths(requests, later)
+        seen_here, said_here = depths(requests, later)
         seen += seen_here
         said += said_here
     return min(seen / said, 1.0) if said else None
-
-
-def _depths(requests: Sequence[TracedRequest], later: Iterable[TracedRequest]) -> tuple[int, int]:
-    queued = sorted(one.queued_s for one in requests if one.queued_s is not None and one.waited)
-    left = sorted(
-        one.left_queue_s
-        for one in requests
-        if one.queued_s is not None and one.left_queue_s is not None and one.waited
-    )
-    seen = said = 0
-    for one in later:
-        if one.queued_s is None or one.depth is None:
-            continue
-        # Others only: itself is always in the trace, and would hide that others are not.
-        seen += bisect_left(queued, one.queued_s) - bisect_right(left, one.queued_s)
-        said += max(one.depth - 1, 0)
-    return seen, said
 
 
 def _error(measured: float | None, replayed: float | None, base_s: float | None) -> float | None:

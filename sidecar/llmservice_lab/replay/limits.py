@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from llmservice_lab.analysis.record import Reading
-from llmservice_lab.replay.fidelity import WHOLE, SelfCheck
+from llmservice_lab.analysis.sampling import WHOLE
+from llmservice_lab.replay.fidelity import SelfCheck
 from llmservice_lab.replay.fit import Fit
 from llmservice_lab.replay.recording import Recording, Stretch, prediction_of
 

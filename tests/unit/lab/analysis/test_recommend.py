@@ -128,3 +128,49 @@ def test_a_recommendation_has_numbers() -> None:
     for changes in ({}, {"engine_queue": same(0.2)}, IN_ARRIVAL_ORDER):
         for one in recommendations(msgspec.structs.replace(CALM, **changes)):
             assert one.numbers
+
+
+UNTOLD = Pressure(
+    pods=1,
+    slots=8,
+    mean_in_use=None,
+    busy_share=None,
+    per_token_half_s=None,
+    per_token_full_s=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, [Action.NOTHING_TO_GAIN], id="nobody waits"),
+        pytest.param({"wait": same(1.0)}, [], id="some wait: for what, a sample does not show"),
+        pytest.param({"engine_queue": same(0.2)}, [Action.LOWER_CONCURRENCY], id="engine queues"),
+        pytest.param(
+            {"slow_by_cause": {Cause.ENGINE_PREEMPTED: 10, Cause.LONG_ANSWER: 40}},
+            [Action.NOTHING_TO_GAIN],
+            id="paused alone, as far as the few beside it tell",
+        ),
+        pytest.param(
+            {"calibration": msgspec.structs.replace(GOOD, tau=0.1), "wait": same(1.0)},
+            [Action.RETRAIN],
+            id="predictions rank badly",
+        ),
+    ],
+)
+def test_of_a_sample_only_that_is_said_which_a_sample_shows(
+    changes: dict[str, object], expected: list[Action]
+) -> None:
+    assert actions(whole=False, pressure=UNTOLD, **changes) == expected
+
+
+def test_no_order_is_advised_that_saves_no_wait() -> None:
+    none = msgspec.structs.replace(GAIN, arrival_order_s=0.0, predicted_order_s=0.0)
+    assert actions(**{**IN_ARRIVAL_ORDER, "gain": none}) == [Action.NOTHING_TO_GAIN]
+
+
+def test_slots_that_no_span_tells_are_not_named() -> None:
+    unknown = msgspec.structs.replace(UNTOLD, slots=None)
+    changed = {"whole": False, "pressure": unknown, "engine_queue": same(0.2)}
+    [one] = recommendations(msgspec.structs.replace(CALM, **changed))
+    assert "None" not in one.text
