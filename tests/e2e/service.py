@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
-from e2e.kube import MANIFESTS, Kube
+from e2e.kube import MANIFESTS, Kube, KubeError
 from llmservice_api import names
 from llmservice_api.status_report import StatusReport, decode_report
 
@@ -121,6 +121,12 @@ class LiveService:
         watch = ["get", f"deployment/{self.name}", "--watch", "-o", f"jsonpath={path}"]
         fewest: list[int] = []
         seen: list[str] = []
+
+        def begun() -> bool:
+            if not seen and process.poll() is not None:
+                raise KubeError(f"the watch of deployment/{self.name} ended before its first line")
+            return bool(seen)
+
         with subprocess.Popen(
             self.kube.command("-n", self.namespace, *watch), stdout=subprocess.PIPE, text=True
         ) as process:
@@ -128,6 +134,8 @@ class LiveService:
             reader = threading.Thread(target=seen.extend, args=(process.stdout,))
             reader.start()
             try:
+                # What happens before its first line would not be seen.
+                self.kube.wait_until("the watch has begun", begun, timeout_s=30)
                 yield fewest
             finally:
                 process.terminate()

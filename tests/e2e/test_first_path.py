@@ -232,5 +232,6 @@ def _check_tree(spans: dict[str, JaegerSpan], *, door: str) -> None:
     assert client.parent == server.span_id
     assert client.tags[telemetry.ATTR_GEN_AI_OUTPUT_TOKENS] == OUTPUT_TOKENS
     assert engine.parent == client.span_id
-    # The proof that our queue is the real one: the engine's own is empty.
-    assert engine.tags[telemetry.ATTR_ENGINE_QUEUE_S] < 0.05
+    # The engine tells of its own queue. That it stays empty is proved where nothing else runs:
+    # tests/integration/sidecar/test_tracing.py.
+    assert engine.tags[telemetry.ATTR_ENGINE_QUEUE_S] >= 0

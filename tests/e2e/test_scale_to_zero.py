@@ -143,11 +143,24 @@ def backlog(kube: Kube, release: Release, namespace: str) -> dict[str, Any]:
 
 
 def held(kube: Kube, release: Release, namespace: str) -> int | None:
-    """How many requests wait; None while a replica is ready that has told nothing yet."""
+    """How many requests wait; None while the operator cannot tell."""
     try:
         return backlog(kube, release, namespace)["held_requests"]
-    except KubeError:
+    except KubeError as error:
+        # 503: a replica is ready that has told nothing yet, or no operator leads.
+        if "(ServiceUnavailable)" not in str(error):
+            raise
         return None
+
+
+def await_all_held(kube: Kube, release: Release, service: LiveService) -> None:
+    """Wait until every user waits with one request, and KEDA would be told so."""
+    kube.wait_until(
+        "every user's request is held, and counted",
+        lambda: held(kube, release, service.namespace) == HTTP_USERS + GRPC_USERS,
+        timeout_s=120,
+        show=f"describe -n {service.namespace} {service.reference} pods",
+    )
 
 
 def leads_to_activator(service: LiveService) -> bool:
@@ -160,14 +173,7 @@ def leads_to_activator(service: LiveService) -> bool:
 def fall_asleep(kube: Kube, release: Release, service: LiveService) -> None:
     """Zero replicas; every user waits with one request."""
     scale(service, 0)
-    kube.wait_until(
-        "every user's request is held, and counted",
-        lambda: (
-            backlog(kube, release, service.namespace)["held_requests"] == HTTP_USERS + GRPC_USERS
-        ),
-        timeout_s=120,
-        show=f"describe -n {service.namespace} {service.reference} pods",
-    )
+    await_all_held(kube, release, service)
     kube.wait_until("its pods are gone", lambda: service.pods() == [], timeout_s=120)
     assert leads_to_activator(service)
 
@@ -219,8 +225,7 @@ def test_an_activator_that_is_replaced_loses_nothing_that_it_holds(
     in_release = ("-n", release.namespace)
     kube.run(*in_release, "rollout", "status", activator, "--timeout=120s", timeout_s=150)
     # The former ones end when they hold nothing any more.
-    told = backlog(kube, release, service.namespace)
-    assert told["held_requests"] == HTTP_USERS + GRPC_USERS
+    await_all_held(kube, release, service)
     wake(service)
     users.wait_for(before + AWAKE_AGAIN)
 

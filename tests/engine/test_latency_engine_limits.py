@@ -46,10 +46,22 @@ async def test_preempted_answers_are_whole(
     cramped: EngineProcess, session: aiohttp.ClientSession
 ) -> None:
     client = EngineClient(cramped, session)
-    alone = [await client.ask(f"{i} {PROMPT}", out_len=900) for i in range(4)]
-    together = await asyncio.gather(*(client.ask(f"{i} {PROMPT}", out_len=900) for i in range(4)))
+    prompts = [f"{i} {PROMPT}" for i in range(4)]
+    # Two of these answers do not fit at the same time.
+    alone = [await client.ask(prompt, out_len=1400, max_tokens=1450) for prompt in prompts]
+    assert await client.metric("vllm:num_preemptions_total") == 0
+    # One request with all prompts: they begin together.
+    body = client.body("", out_len=1400, max_tokens=1450) | {"prompt": prompts}
+    async with session.post(f"{cramped.url}{COMPLETIONS}", json=body) as response:
+        assert response.status == 200, await response.text()
+        together = await response.json()
     assert await client.metric("vllm:num_preemptions_total") > 0
-    assert list(together) == alone
+    assert [
+        (one["text"], tuple(one["token_ids"]), one["finish_reason"]) for one in together["choices"]
+    ] == [(one.text, one.token_ids, one.finish_reason) for one in alone]
+    usage = together["usage"]
+    assert usage["completion_tokens"] == sum(one.completion_tokens for one in alone)
+    assert usage["prompt_tokens"] == sum(one.prompt_tokens for one in alone)
 
 
 async def test_a_prompt_longer_than_a_chunk_is_answered(

@@ -79,7 +79,7 @@ async def test_events_are_passed_on_as_they_come(asleep: Bench) -> None:
     async with replica.running() as address:
         asleep.operator.tell("chat", address)
         response = await asking
-        assert await response.content.readany() == EVENTS[0]
+        assert await response.content.readexactly(len(EVENTS[0])) == EVENTS[0]
         replica.release.set()
         assert await response.read() == EVENTS[1] + EVENTS[2]
 

@@ -157,16 +157,40 @@ def engine_page(engine: EngineProcess) -> set[str]:
 
 
 async def test_made_up_model_names_make_no_series(run: Run) -> None:
-    count = 'count({__name__=~"llmservice_.+|gen_ai_.+", pod="chat-0"})'
-    sidecar, prometheus = run.stage.sidecar, run.stage.prometheus
-    await post_chat(sidecar, body(3, model="no-such-model"))
-    await asyncio.sleep(3)
-    before = prometheus.query(count)[0]["value"][1]
-    for number in range(100):
-        status, _, _ = await post_chat(sidecar, body(3, model=f"made-up-{number}"))
+    async def ask_for(model: str) -> None:
+        status, _, _ = await post_chat(run.stage.sidecar, body(3, model=model))
         assert status == 404
-    await asyncio.sleep(3)
-    assert prometheus.query(count)[0]["value"][1] == before
+
+    refused, _ = await settled(run.stage, refused=0)
+    await ask_for("no-such-model")
+    refused, before = await settled(run.stage, refused=refused + 1)
+    for number in range(100):
+        await ask_for(f"made-up-{number}")
+    _, after = await settled(run.stage, refused=refused + 100)
+    assert not after - before
+
+
+async def settled(made: Stage, *, refused: float) -> tuple[float, set[frozenset[tuple[str, str]]]]:
+    """The sidecar's series once so many refusals are counted and two looks in a row agree.
+
+    With the refusals that are counted then.
+    """
+    query = '{__name__=~"llmservice_.+|gen_ai_.+", pod="chat-0"}'
+    previous: set[frozenset[tuple[str, str]]] = set()
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            samples = await asyncio.to_thread(made.prometheus.query, query)
+            series = {frozenset(sample["metric"].items()) for sample in samples}
+            counted = sum(
+                float(sample["value"][1])
+                for sample in samples
+                if sample["metric"]["__name__"] == "llmservice_requests_total"
+                and sample["metric"]["outcome"] == "rejected"
+            )
+            if counted >= refused and series and series == previous:
+                return counted, series
+            previous = series
+            await asyncio.sleep(2)  # longer than from one scrape to the next
 
 
 async def test_spans_that_nobody_takes_are_told(run: Run) -> None:

@@ -26,6 +26,7 @@ from integration.sidecar.clients import (
 )
 from integration.sidecar.conftest import SLOTS, static_config
 from integration.sidecar.running import SidecarProcess
+from integration.sidecar.turns import served_after
 from llmservice_lab.engine.process import EngineProcess
 from llmservice_sidecar.wire.llmservice.inference.v1alpha1 import inference_pb2 as pb
 
@@ -102,13 +103,13 @@ async def test_engine_refusal_keeps_its_message(sidecar: SidecarProcess) -> None
 
 
 async def test_queued_call_waits_its_turn_and_is_told_so(sidecar: SidecarProcess) -> None:
-    async with grpc_stub(sidecar) as stub, occupied(sidecar, running=SLOTS, out_len=100):
-        messages = await generated(stub, generate_request(5))
+    async with grpc_stub(sidecar) as stub:
+        messages = await served_after(sidecar, 0.2, lambda: generated(stub, generate_request(5)))
     assert messages[0].WhichOneof("event") == "queued"
     assert (messages[0].queued.position, messages[0].queued.depth) == (0, 1)
     finished = messages[-1].finished
     assert finished.usage.completion_tokens == 5
-    assert finished.timings.queue_wait.ToMilliseconds() > 50
+    assert finished.timings.queue_wait.ToMilliseconds() > 190
     assert finished.timings.time_to_first_token.ToMicroseconds() > (
         finished.timings.queue_wait.ToMicroseconds()
     )

@@ -116,13 +116,14 @@ async def behind_later_ones(drills: Drills) -> None:
     """Ten requests of low priority, and forty of high priority that come after them."""
     async with asyncio.TaskGroup() as group:
         for _ in range(SLOTS):
-            group.create_task(drills.ask(out_len=40))
+            group.create_task(drills.ask(out_len=120))
         await drills.queue_behind(0)
         for _ in range(EACH):
             group.create_task(drills.ask("overtaken", priority="low"))
         await drills.queue_behind(EACH)
+        # More work than the first ones had left: that is what the ten wait for most.
         for _ in range(5 * SLOTS):
-            group.create_task(drills.ask(out_len=30))
+            group.create_task(drills.ask(out_len=60))
 
 
 def _narrow(_address: object) -> socket.socket:

@@ -24,6 +24,7 @@ from integration.sidecar.clients import (
 )
 from integration.sidecar.conftest import SLOTS, static_config
 from integration.sidecar.running import SidecarProcess
+from integration.sidecar.turns import served_after
 from llmservice_api.names import GRPC_SERVICE
 from llmservice_lab.engine.process import EngineProcess
 from llmservice_sidecar.runtime import telemetry_names as names
@@ -82,15 +83,16 @@ async def test_the_engines_own_span_shows_that_the_queue_is_ours(
     sidecar: SidecarProcess, otlp: OtlpReceiver
 ) -> None:
     trace = ClientTrace()
-    async with occupied(sidecar, running=SLOTS, out_len=100):
-        status, headers, _ = await post_chat(sidecar, chat_body(5), trace.headers)
+    status, headers, _ = await served_after(
+        sidecar, 1.0, lambda: post_chat(sidecar, chat_body(5), trace.headers)
+    )
     assert status == 200
     spans = otlp.wait_for_trace(trace.id, (names.SPAN_QUEUE, names.SPAN_ENGINE_OWN))
     waited_s = spans[names.SPAN_QUEUE].attributes[names.ATTR_QUEUE_WAIT_S]
     in_engine_s = spans[names.SPAN_ENGINE_OWN].attributes[names.ATTR_ENGINE_QUEUE_S]
     assert isinstance(waited_s, float)
     assert isinstance(in_engine_s, float)
-    assert waited_s > 0.1
+    assert waited_s > 0.9
     assert in_engine_s < waited_s / 2
     assert float(headers["x-llmservice-queue-ms"]) == pytest.approx(waited_s * 1000, abs=5)
     assert names.EVENT_OFFER in spans[names.SPAN_QUEUE].events
@@ -171,7 +173,8 @@ async def test_evicted_request_has_a_trace(
     assert ended(spans, CHAT_DOOR) == ("evicted", "deadline")
     assert spans[CHAT_DOOR].status == "ERROR"
     waited_s = spans[names.SPAN_QUEUE].attributes[names.ATTR_QUEUE_WAIT_S]
-    assert waited_s == pytest.approx(0.1, abs=0.08)
+    assert isinstance(waited_s, float)
+    assert waited_s > 0.09  # all of its 0.1 s, but for the grain of the clock
 
 
 async def test_request_cancelled_in_the_queue_has_a_trace(
