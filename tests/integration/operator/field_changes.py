@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import msgspec
 from fakes.crd_schema import with_value
 from fakes.rest import Rest
+from llmservice_api.sidecar_config import LiveConfig, StaticConfig
 
 Json = dict[str, Any]
 # Most tests are not about pods, and eighty services with pods would be another test.
@@ -90,12 +92,12 @@ def named(entries: Any, name: str) -> Any:
 
 def live(*path: str | int) -> Look:
     """A value of live.json, which running sidecars re-read."""
-    return lambda owned: at(_file(owned, "live.json"), *path)
+    return lambda owned: at(_file(owned, "live.json", LiveConfig), *path)
 
 
 def static(*path: str | int) -> Look:
     """A value of static.json, which only a restart can change."""
-    return lambda owned: at(_file(owned, "static.json"), *path)
+    return lambda owned: at(_file(owned, "static.json", StaticConfig), *path)
 
 
 def container(which: str, *path: str | int) -> Look:
@@ -143,9 +145,12 @@ def exists(plural: str) -> Look:
     return lambda owned: bool(owned.the(plural))
 
 
-def _file(owned: Owned, name: str) -> Any:
-    text = at(owned.the("configmaps", "-config"), "data", name)
-    return None if text is None else json.loads(text)
+def _file(owned: Owned, name: str, kind: type[StaticConfig | LiveConfig]) -> Json:
+    """As a sidecar reads it: what is left out has its default."""
+    text = owned.the("configmaps", "-config").get("data", {}).get(name)
+    if text is None:
+        return {}
+    return json.loads(msgspec.json.encode(msgspec.json.decode(text, type=kind)))
 
 
 def _container(owned: Owned, which: str) -> Any:
