@@ -90,7 +90,7 @@ release-check: sync  ## Build wheel, source archive and chart, try them, and com
 	@$(RUN) python release/check.py
 
 cluster: sync  ## A real one-node Kubernetes on this machine with our images (Linux, root)
-	@cd tests && $(RUN) python -m cluster.node up && $(RUN) python -m cluster.node images
+	@cd tests && $(RUN) python -m cluster.node up --images
 
 cluster-down: sync  ## End it and leave the machine as it was
 	@cd tests && $(RUN) python -m cluster.node down

@@ -1,7 +1,8 @@
 """A real Kubernetes node on this machine, as root, that leaves the machine as it was.
 
 python -m cluster.node up        # KUBECONFIG is printed; nothing to do when it is up already
-python -m cluster.node images    # build our images and load them into the node
+python -m cluster.node up --images  # with our images, built before it starts
+python -m cluster.node images    # build our images anew and load them into the node
 python -m cluster.node down      # end it, then compare the machine with how it was before
 python -m cluster.node check-clean
 """
@@ -25,6 +26,7 @@ from cluster.namespace import Namespace, NamespaceError
 from cluster.tools import NODE, ToolsError, cache_root, ensure
 
 PAUSE: Final = "localhost/pause:3.10"
+OURS: Final = ("operator", "sidecar", "engine-cpu")
 _REPOSITORY: Final = Path(__file__).parents[2]
 _POLL_S: Final = 0.2
 _UP_TIMEOUT_S: Final = 120.0
@@ -127,16 +129,19 @@ class Node:
             _say(f"loaded {image} in {time.monotonic() - started:.0f} s")
         oci.prune(self.layout)
 
-    def load_ours(self, names: Sequence[str]) -> None:
-        """Build, export and load images of this repository by their short names."""
+    def build(self) -> list[str]:
+        """Build and export the images of this repository; what `load` takes.
+
+        Before `up`, if it can be: what the builder leaves on the machine is not the node's doing.
+        """
         machine.prepare(with_images=True, say=_say)
         script = str(_REPOSITORY / "images" / "build.py")
-        wanted = [argument for name in names for argument in ("--image", name)]
+        wanted = [argument for name in OURS for argument in ("--image", name)]
         command = [sys.executable, script, "export", "--layout", str(self.layout), *wanted]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise NamespaceError("the images could not be built: see above")
-        self.load(done.stdout.split())
+        return done.stdout.split()
 
     def load_program(self, image: str, program: Path, arguments: Sequence[str] = ()) -> None:
         """Load an image that holds one static program and nothing else."""
@@ -221,16 +226,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = ("up", "images", "down", "check-clean")
     parser.add_argument("command", choices=commands)
-    command: str = parser.parse_args().command
+    parser.add_argument("--images", action="store_true", help="up: with our images")
+    arguments = parser.parse_args()
+    command: str = arguments.command
     node = the_node()
     try:
         if command == "up":
+            built = node.build() if arguments.images else []
             started = time.monotonic()
             node.up()
             _say(f"node Ready after {time.monotonic() - started:.0f} s ({SOCKET} inside)")
+            node.load(built)
             print(f"export KUBECONFIG={node.kubeconfig}")
         elif command == "images":
-            node.load_ours(("operator", "sidecar", "engine-cpu"))
+            node.load(node.build())
         elif command == "down":
             node.down()
         return _report(node.left_behind()) if command in {"down", "check-clean"} else 0

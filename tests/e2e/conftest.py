@@ -16,7 +16,7 @@ from typing import Final
 import helm_python as helm
 import pytest
 from cluster.modules import module_of
-from cluster.node import Node, the_node
+from cluster.node import the_node
 from cluster.tools import E2E, ensure
 from e2e.chart import Release
 from e2e.kube import MANIFESTS, Cluster, Kube, given_kubeconfig
@@ -80,9 +80,12 @@ def cluster() -> Generator[Cluster]:
         )
         return
     was_up = node.running() is not None
+    built = node.build()
     node.up()
     try:
-        _load_images(node, programs)
+        node.load(built)
+        node.load_program(_JAEGER_IMAGE, programs["jaeger"])
+        node.tag(_ENGINE, _OTHER_ENGINE)
         yield Cluster(
             Kube(programs["kubectl"], node.kubeconfig),
             programs,
@@ -95,12 +98,6 @@ def cluster() -> Generator[Cluster]:
             node.down()
     if not was_up:
         assert node.left_behind() == []
-
-
-def _load_images(node: Node, programs: dict[str, Path]) -> None:
-    node.load_ours(("operator", "sidecar", "engine-cpu"))
-    node.load_program(_JAEGER_IMAGE, programs["jaeger"])
-    node.tag(_ENGINE, _OTHER_ENGINE)
 
 
 @pytest.fixture(scope="session")
